@@ -1,0 +1,330 @@
+"""
+The connection actor: the one writer, and the one closer, of a socket.
+
+States, and who moves them::
+
+    OPEN     ready     nothing waits and the transport takes bytes: deliver() writes at once
+             busy      the transport holds something back; what comes waits in the mailbox
+    CLOSING            told its listener that it ended; flushes if asked to, then closes
+    CLOSED             the transport is done with, or was given up
+
+It leaves OPEN exactly once, whoever is first: a close, a failed write, a missed deadline,
+the peer. From then on it never writes application data that was not accepted before, and
+after CLOSED it never touches the transport again. It goes by this state alone: never by the
+text of an exception, never by what a web framework's flags say.
+
+It is a machine of plain calls: what has to wait waits in the transport, which calls back.
+It is never restarted, because its client comes back by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Hashable
+from enum import IntEnum
+
+from actors.actor import Actor
+from actors.exits import CloseCode, Ending, ExitReason
+from actors.interfaces import ConnectionListener, Encoder, Transport
+from actors.mailbox import Mailbox, MailboxStatistics
+from actors.messages import Chunk
+from actors.overflow import DropReason, Offer
+from actors.receipts import FlushLatch
+from actors.timers import Timer
+
+__all__ = ["ConnectionActor", "ConnectionState"]
+
+
+class ConnectionState(IntEnum):
+    """Life of a connection; it only ever moves down this list."""
+
+    OPEN = 0
+    CLOSING = 1
+    CLOSED = 2
+
+
+class ConnectionActor(Actor[Chunk]):
+    """
+    One socket.
+
+    Args:
+        identity: What publishers exclude it by.
+        transport: The socket; nobody else may write to it or close it.
+        encoder: Its wire format.
+        listener: Told of its end, and of the losses of a slow client.
+        send_timeout: Longest time in seconds that the transport may hold a chunk back.
+        close_timeout: Longest time in seconds from :meth:`close` to the end, flush included.
+
+    Attributes:
+        state: Where it is in its life.
+        reason: Why it ended; None while it is open.
+        written: Messages that the transport has taken.
+        lost: Messages that were accepted and then lost to a failed or closed socket.
+    """
+
+    __slots__ = (
+        "_close_sent",
+        "_close_timeout",
+        "_deadline",
+        "_episode",
+        "_in_flight",
+        "_latches",
+        "_listener",
+        "_send_timeout",
+        "_transport",
+        "encoder",
+        "identity",
+        "lost",
+        "reason",
+        "ready",
+        "state",
+        "written",
+    )
+
+    def __init__(
+        self,
+        identity: Hashable,
+        transport: Transport,
+        encoder: Encoder,
+        listener: ConnectionListener[ConnectionActor],
+        *,
+        send_timeout: float = 10.0,
+        close_timeout: float = 10.0,
+    ) -> None:
+        self.identity = identity
+        self.encoder = encoder
+        self.state = ConnectionState.OPEN
+        self.reason: ExitReason | None = None
+        self.ready = False
+        self.written = 0
+        self.lost = 0
+        self._transport = transport
+        self._listener = listener
+        self._send_timeout = send_timeout
+        self._close_timeout = close_timeout
+        self._in_flight: Chunk | None = None  # what the transport holds back
+        self._deadline: Timer | None = None  # of what is in flight, then of the close
+        self._close_sent = False
+        self._latches: list[FlushLatch] | None = None
+        self._episode: int | None = None  # messages lost since the client began to lag
+
+    def on_start(self) -> None:
+        """Take the transport over."""
+        self._transport.attach(self)
+        self.cell.mailbox.on_drop = self._dropped
+        self.ready = self.state is ConnectionState.OPEN
+
+    def deliver(self, chunk: Chunk) -> Offer:
+        """Write ``chunk`` at once, or queue it; never waits, never raises."""
+        if self.ready:
+            if self._write(chunk) or self._in_flight is chunk:
+                return Offer.ACCEPTED
+            return Offer.FAILED
+        if self.state is not ConnectionState.OPEN:
+            return Offer.CLOSED
+        offer = self.cell.mailbox.offer(chunk)
+        if offer is Offer.OVERFLOWED:
+            self.close(ExitReason(Ending.SLOW, CloseCode.SLOW, "mailbox overflow"))
+        return offer
+
+    def deliver_control(self, chunk: Chunk) -> Offer:
+        """As :meth:`deliver`, but ahead of all data; a full control lane ends the connection."""
+        if self.ready or self.state is not ConnectionState.OPEN:
+            return self.deliver(chunk)
+        offer = self.cell.mailbox.offer_control(chunk)
+        if offer is Offer.OVERFLOWED:
+            self.close(ExitReason(Ending.SLOW, CloseCode.SLOW, "control lane overflow"))
+        return offer
+
+    def close(self, reason: ExitReason, *, flush: bool = False) -> None:
+        """
+        End the connection: deregister it now, close the socket in the background.
+
+        Idempotent: the first reason stands. An ending of DISCONNECTED sends nothing; the
+        peer is gone.
+
+        Args:
+            reason: Why; its code and text go into the close frame.
+            flush: Whether what waits is written first, as far as the deadline allows.
+        """
+        if self.state is not ConnectionState.OPEN:
+            return
+        self.state = ConnectionState.CLOSING
+        self.reason = reason
+        self.ready = False
+        self._listener.connection_ended(self, reason)
+        if reason.ending is Ending.DISCONNECTED:
+            self._finish()
+            return
+        if not flush:
+            self.lost += self.cell.mailbox.close()
+        self._set_deadline(self._close_timeout)
+        if self._in_flight is None:
+            self._advance()
+
+    def release(self) -> None:
+        """
+        Let the socket go without closing it: what waits is lost, the peer is told nothing.
+
+        For a socket whose transport is already gone with its server.
+        """
+        if self.state is ConnectionState.OPEN:
+            self.close(ExitReason(Ending.DISCONNECTED, CloseCode.ABNORMAL))
+        elif self.state is ConnectionState.CLOSING:
+            self._finish()
+
+    def when_flushed(self, latch: FlushLatch) -> bool:
+        """Count down ``latch`` when all that waits now is written or lost; False if nothing is."""
+        if self._in_flight is None and not self.cell.mailbox:
+            return False
+        latch.add()
+        if self._latches is None:
+            self._latches = []
+        self._latches.append(latch)
+        return True
+
+    def statistics(self) -> MailboxStatistics:
+        """Return a snapshot of the mailbox."""
+        return self.cell.mailbox.statistics()
+
+    def turn(self, mailbox: Mailbox[Chunk]) -> None:
+        """Do nothing: the transport, not the runtime, says when it is time to write."""
+
+    def on_stop(self, reason: ExitReason) -> Awaitable[None] | None:
+        """End with the runtime, if nothing ended it before."""
+        if self.state is not ConnectionState.CLOSED:
+            self.close(reason)
+            self._give_up()
+        return None
+
+    # What the transport says.
+
+    def transport_ready(self) -> None:
+        """Go on with what waits."""
+        if self.state is ConnectionState.CLOSED or self._in_flight is None:
+            return
+        self._landed()
+        self._advance()
+
+    def transport_failed(self, error: BaseException) -> None:
+        """End: nothing can be written any more."""
+        self._fail(ExitReason(Ending.SEND_FAILED, CloseCode.WRITE_ERROR, str(error), error))
+
+    def transport_closed(self) -> None:
+        """End, in good order."""
+        if self._close_sent:
+            self._finish()
+
+    def _write(self, chunk: Chunk) -> bool:
+        """Return whether the transport took it all; if not, it is in flight, or all is over."""
+        try:
+            done = self._transport.write(chunk)
+        except Exception as error:  # noqa: BLE001 - a socket may fail in any way; it is its end
+            self.lost += chunk.count
+            chunk.settle(False)
+            self.transport_failed(error)
+            return False
+        if done:
+            self.written += chunk.count
+            if chunk.on_settled is not None:
+                chunk.settle(True)
+            return True
+        self.ready = False
+        self._in_flight = chunk
+        if self.state is ConnectionState.OPEN:
+            self._set_deadline(self._send_timeout)
+        return False
+
+    def _landed(self) -> None:
+        """What was in flight is written."""
+        chunk, self._in_flight = self._in_flight, None
+        assert chunk is not None
+        self.written += chunk.count
+        chunk.settle(True)
+        if self.state is ConnectionState.OPEN:
+            self._clear_deadline()
+
+    def _advance(self) -> None:
+        """Write what waits, until the transport holds back or nothing is left; then close."""
+        mailbox = self.cell.mailbox
+        while (chunk := mailbox.take()) is not None:
+            if not self._write(chunk):
+                return
+        self._tell_latches(True)
+        if self.state is ConnectionState.CLOSING:
+            self._close_transport()
+        elif self.state is ConnectionState.OPEN:
+            self.ready = True
+            if self._episode is not None:
+                dropped, self._episode = self._episode, None
+                self._listener.connection_caught_up(self, dropped)
+
+    def _close_transport(self) -> None:
+        assert self.reason is not None
+        self._close_sent = True
+        try:
+            done = self._transport.close(self.reason.code, self.reason.text)
+        except Exception:  # noqa: BLE001 - it was to end, and it has: nothing is lost by it
+            done = False
+            self._give_up()
+        if done:
+            self._finish()
+
+    def _fail(self, reason: ExitReason) -> None:
+        if self.state is ConnectionState.OPEN:
+            self.state = ConnectionState.CLOSING
+            self.reason = reason
+            self.ready = False
+            self._listener.connection_ended(self, reason)
+        if self.state is ConnectionState.CLOSING:
+            self._give_up()
+
+    def _missed_deadline(self) -> None:
+        self._fail(
+            ExitReason(
+                Ending.SEND_TIMEOUT,
+                CloseCode.WRITE_ERROR,
+                f"the socket took nothing for {self._send_timeout} s",
+            )
+        )
+
+    def _give_up(self) -> None:
+        """Abort the transport; the connection is deregistered already."""
+        self._transport.abort()
+        self._finish()
+
+    def _finish(self) -> None:
+        if self.state is ConnectionState.CLOSED:
+            return
+        self.state = ConnectionState.CLOSED
+        self._clear_deadline()
+        if self._in_flight is not None:
+            chunk, self._in_flight = self._in_flight, None
+            self.lost += chunk.count
+            chunk.settle(False)
+        self.lost += self.cell.mailbox.close()
+        self._tell_latches(False)
+        assert self.reason is not None
+        self.cell.stop(self.reason)
+
+    def _tell_latches(self, delivered: bool) -> None:
+        if self._latches is not None:
+            latches, self._latches = self._latches, None
+            for latch in latches:
+                latch.count_down(delivered)
+
+    def _dropped(self, chunk: Chunk, reason: DropReason) -> None:
+        if self.state is not ConnectionState.OPEN:
+            return
+        if self._episode is None:
+            self._episode = 0
+            self._listener.connection_lagging(self, reason)
+        self._episode += chunk.count
+
+    def _set_deadline(self, seconds: float) -> None:
+        self._clear_deadline()
+        self._deadline = self.cell.runtime.call_later(seconds, self._missed_deadline)
+
+    def _clear_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None

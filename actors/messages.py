@@ -1,0 +1,231 @@
+"""
+What actors say to each other: values without behaviour of their own.
+
+A message tells the mailbox four things about itself (:class:`Message`). What
+travels to sockets is a :class:`Chunk`: one or more :class:`Frame` objects that were
+encoded once and are shared by everybody who receives them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from actors.errors import ActorStopped
+
+if TYPE_CHECKING:
+    from actors.interfaces import Encoder, Member
+    from actors.receipts import FlushLatch, Receipt
+
+__all__ = [
+    "Chunk",
+    "Frame",
+    "Join",
+    "Leave",
+    "Message",
+    "Publication",
+    "Publish",
+    "Question",
+    "RoomMessage",
+]
+
+R = TypeVar("R")
+
+
+class Message:
+    """
+    Base of everything that can lie in a mailbox.
+
+    Attributes:
+        size: Bytes that the message counts for.
+        count: How many messages of the application it carries.
+        key: Messages with the same key replace each other while they wait; None never does.
+        pinned: An overflow never drops it: its sender waits for space instead.
+    """
+
+    __slots__ = ()
+
+    size: int = 0
+    count: int = 1
+    key: Hashable | None = None
+    pinned: bool = False
+
+    def settle(self, delivered: bool) -> None:
+        """Learn, exactly once, whether the owner of the mailbox took it to its end."""
+
+
+class Frame:
+    """
+    One encoded application message.
+
+    Attributes:
+        payload: ``str`` travels as a text frame, ``bytes`` as a binary one.
+        size: Bytes on the wire without the frame header.
+        encoded: Whether a codec made the payload out of other data.
+    """
+
+    __slots__ = ("encoded", "payload", "size")
+
+    def __init__(self, payload: str | bytes, *, encoded: bool = False) -> None:
+        self.payload = payload
+        self.encoded = encoded
+        if isinstance(payload, str) and not payload.isascii():
+            self.size = len(payload.encode("utf-8", "surrogatepass"))
+        else:
+            self.size = len(payload)
+
+
+class Chunk(Message):
+    """
+    Frames that travel together to a socket, in order; shared by all who receive them.
+
+    Attributes:
+        frames: At least one frame.
+        forms: What transports made of the frames (ASGI events, wire bytes), by form:
+            made once, whoever asks first, and used by every transport of that kind.
+        on_settled: Called once with True when it was written, with False when it never will
+            be; only for chunks of a single receiver.
+    """
+
+    __slots__ = ("count", "forms", "frames", "key", "on_settled", "pinned", "size")
+
+    def __init__(
+        self,
+        frames: tuple[Frame, ...],
+        *,
+        key: Hashable | None = None,
+        pinned: bool = False,
+        on_settled: Callable[[bool], None] | None = None,
+    ) -> None:
+        self.frames = frames
+        self.count = len(frames)
+        self.size = frames[0].size if len(frames) == 1 else sum(frame.size for frame in frames)
+        self.key = key
+        self.pinned = pinned
+        self.on_settled = on_settled
+        self.forms: dict[type, object] | None = None
+
+    def singles(self) -> list[Chunk]:
+        """Return each frame as a chunk of its own; for a chunk of one, itself."""
+        if self.count == 1:
+            return [self]
+        return [Chunk((frame,)) for frame in self.frames]
+
+    def settle(self, delivered: bool) -> None:
+        """Tell the sender, once, whether the chunk was written."""
+        if self.on_settled is not None:
+            callback, self.on_settled = self.on_settled, None
+            callback(delivered)
+
+
+class Publication:
+    """
+    A message in a room, on its way to the members.
+
+    Attributes:
+        data: What the application published. Do not change it afterwards: it is
+            encoded for a second wire format only when a member needs that.
+        key: Newest of a key replaces older ones that still wait, per member.
+        exclude: Members that do not get it.
+        size: Bytes of the first encoding.
+    """
+
+    __slots__ = ("_frames", "data", "exclude", "key", "size")
+
+    def __init__(
+        self,
+        data: object,
+        encoder: Encoder,
+        *,
+        key: Hashable | None = None,
+        exclude: frozenset[Hashable] = frozenset(),
+    ) -> None:
+        self.data = data
+        self.key = key
+        self.exclude = exclude
+        frame = encoder.encode(data)
+        self.size = frame.size
+        self._frames: dict[Encoder, Frame] = {encoder: frame}
+
+    def frame(self, encoder: Encoder) -> Frame:
+        """Return the publication in the format of ``encoder``: encoded at most once."""
+        frame = self._frames.get(encoder)
+        if frame is None:
+            frame = self._frames[encoder] = encoder.encode(self.data)
+        return frame
+
+
+class Question(Message, Generic[R]):
+    """
+    A message that may be answered.
+
+    Attributes:
+        reply: Where the answer goes; None when nobody asked for one.
+    """
+
+    __slots__ = ("reply",)
+
+    def __init__(self) -> None:
+        self.reply: asyncio.Future[R] | None = None
+
+    def answer(self, value: R) -> None:
+        """Give the answer; nobody may be waiting for it any more."""
+        if self.reply is not None and not self.reply.done():
+            self.reply.set_result(value)
+
+    def refuse(self, error: Exception) -> None:
+        """Answer with an error."""
+        if self.reply is not None and not self.reply.done():
+            self.reply.set_exception(error)
+
+    def settle(self, delivered: bool) -> None:
+        """A question that nobody will answer is answered with :class:`ActorStopped`."""
+        if not delivered:
+            self.refuse(ActorStopped("the actor stopped before it answered"))
+
+
+class Join(Question[bool]):
+    """Make ``member`` a member; the answer is whether it was none before."""
+
+    __slots__ = ("member",)
+
+    pinned = True
+
+    def __init__(self, member: Member) -> None:
+        super().__init__()
+        self.member = member
+
+
+class Leave(Question[bool]):
+    """End the membership of ``member``; the answer is whether it was one."""
+
+    __slots__ = ("member",)
+
+    pinned = True
+
+    def __init__(self, member: Member) -> None:
+        super().__init__()
+        self.member = member
+
+
+class Publish(Question["Receipt"]):
+    """
+    Route ``publication`` to the members; the answer is the receipt.
+
+    Attributes:
+        latch: Where given, is told of every member whose transport could not take the
+            publication at once, so that the publisher can wait for those too.
+    """
+
+    __slots__ = ("latch", "publication", "size")
+
+    def __init__(self, publication: Publication, latch: FlushLatch | None = None) -> None:
+        super().__init__()
+        self.publication = publication
+        self.latch = latch
+        self.size = publication.size
+
+
+RoomMessage = Join | Leave | Publish
+"""What a room actor takes."""

@@ -1,0 +1,77 @@
+"""
+What becomes of a message that is offered, and what a full mailbox gives up.
+
+The policies are named by what is lost. The decision itself is made in
+:meth:`actors.mailbox.Mailbox.offer`; this module holds the words.
+"""
+
+from enum import Enum
+
+__all__ = ["DropReason", "Offer", "Overflow"]
+
+
+class Overflow(Enum):
+    """What a full mailbox gives up."""
+
+    DROP_OLDEST = "drop_oldest"
+    """The messages that have waited longest, as many as make space."""
+    DROP_NEWEST = "drop_newest"
+    """The message that is offered."""
+    DISCONNECT = "disconnect"
+    """The owner: the mailbox takes nothing more, and the owner ends."""
+    REFUSE = "refuse"
+    """Nothing: the message is handed back to the sender, who may wait for space."""
+
+
+class Offer(Enum):
+    """What became of an offered message."""
+
+    ACCEPTED = "accepted"
+    """It waits its turn, or was written at once."""
+    CONFLATED = "conflated"
+    """It took the place of an older message with the same key."""
+    EVICTED = "evicted"
+    """It was accepted, and older messages were dropped for it."""
+    DROPPED = "dropped"
+    """It was dropped, since the mailbox is full."""
+    OVERFLOWED = "overflowed"
+    """It was dropped, and the owner has to end."""
+    FULL = "full"
+    """It was handed back; there is no space now."""
+    TOO_LARGE = "too_large"
+    """It was handed back; it is larger than the byte bound."""
+    CLOSED = "closed"
+    """It was handed back; the owner has stopped."""
+    FAILED = "failed"
+    """The socket failed while it was written."""
+
+    __hash__ = object.__hash__
+
+    @property
+    def taken(self) -> bool:
+        """Whether the message waits in the mailbox now, or was written."""
+        return self in _TAKEN
+
+
+_TAKEN = frozenset({Offer.ACCEPTED, Offer.CONFLATED, Offer.EVICTED})
+
+
+class DropReason(Enum):
+    """Why a message did not reach the owner of a mailbox, or its socket."""
+
+    OLDEST = "drop_oldest"
+    NEWEST = "drop_newest"
+    OVERFLOW = "disconnect"
+    TOO_LARGE = "too_large"
+    CLOSED = "closed"
+    """The connection ended, or was about to."""
+    SEND_FAILED = "send_failed"
+    """The socket failed under it."""
+    UNENCODABLE = "unencodable"
+    """Its data cannot be expressed in the recipient's wire format."""
+    ROOM_FAILED = "room_failed"
+    """The room actor crashed on it, or stopped before it came to it."""
+    ROOM_FULL = "room_full"
+    """The room's own mailbox had no space, and nobody could wait."""
+
+    __hash__ = object.__hash__

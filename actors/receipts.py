@@ -1,0 +1,118 @@
+"""What a publisher is told: how many took the message, how many did not, and why."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from actors.overflow import DropReason
+
+__all__ = ["FlushLatch", "Receipt"]
+
+_NOTHING: Mapping[DropReason, int] = MappingProxyType({})
+
+
+class Receipt:
+    """
+    What became of one publication, summed over its recipients.
+
+    True when at least one recipient took it. "Took" means: it was written, or it waits in
+    that recipient's mailbox.
+
+    Attributes:
+        accepted: Recipients that took it.
+        evicted: Older messages that were dropped at those recipients to make space.
+        dropped: Recipients that did not take it, by reason.
+    """
+
+    __slots__ = ("accepted", "dropped", "evicted")
+
+    def __init__(
+        self,
+        accepted: int = 0,
+        dropped: Mapping[DropReason, int] = _NOTHING,
+        evicted: int = 0,
+    ) -> None:
+        self.accepted = accepted
+        self.dropped = dropped
+        self.evicted = evicted
+
+    @property
+    def recipients(self) -> int:
+        """All recipients, whether they took it or not."""
+        return self.accepted + sum(self.dropped.values())
+
+    def __bool__(self) -> bool:
+        return self.accepted > 0
+
+    def __add__(self, other: Receipt) -> Receipt:
+        if not other.recipients and not other.evicted:
+            return self
+        dropped = dict(self.dropped)
+        for reason, count in other.dropped.items():
+            dropped[reason] = dropped.get(reason, 0) + count
+        return Receipt(self.accepted + other.accepted, dropped, self.evicted + other.evicted)
+
+    def lost(self, count: int, reason: DropReason) -> Receipt:
+        """Return this receipt after ``count`` recipients that took it have lost it."""
+        if not count:
+            return self
+        return Receipt(self.accepted - count, self.dropped, self.evicted) + Receipt(
+            0, {reason: count}
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Receipt):
+            return NotImplemented
+        return (self.accepted, dict(self.dropped), self.evicted) == (
+            other.accepted,
+            dict(other.dropped),
+            other.evicted,
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # compared by value, and not frozen
+
+    def __repr__(self) -> str:
+        dropped = {reason.value: count for reason, count in self.dropped.items()}
+        return f"Receipt(accepted={self.accepted}, dropped={dropped}, evicted={self.evicted})"
+
+
+class FlushLatch:
+    """
+    Counts the members that hold a message which is not written yet.
+
+    Made by a publisher who wants to return only when idle sockets have their message.
+
+    Attributes:
+        failed: Members that lost the message.
+    """
+
+    __slots__ = ("_pending", "_waiter", "failed")
+
+    def __init__(self) -> None:
+        self._pending = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self.failed = 0
+
+    def add(self) -> None:
+        """One more member holds the message."""
+        self._pending += 1
+
+    def count_down(self, delivered: bool) -> None:
+        """One member has written it, or lost it."""
+        self._pending -= 1
+        if not delivered:
+            self.failed += 1
+        if not self._pending and self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def wait(self, timeout: float) -> None:
+        """Return when nobody holds it any more, or after ``timeout`` seconds."""
+        if not self._pending:
+            return
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await asyncio.wait([self._waiter], timeout=timeout)
+        finally:
+            self._waiter = None

@@ -1,0 +1,223 @@
+"""
+The room actor: alone owns the membership, and routes publications to the members.
+
+Joins, leaves and publications go through its mailbox and are processed one at a time, in
+order. Publications that wait together are encoded once per wire format and offered to each
+member as one chunk, so the cost of a delivery falls as the load grows.
+
+Nobody can join or leave during a fan-out: who fails under it is told to leave through the
+mailbox. The membership is handed in, because it outlives a crashed room actor.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Hashable
+from typing import Generic, TypeVar
+
+from actors.actor import Actor
+from actors.errors import RoomFull
+from actors.exits import ExitReason
+from actors.interfaces import Encoder, FaultReporter, Member, RoomListener
+from actors.mailbox import Mailbox
+from actors.membership import Membership
+from actors.messages import Chunk, Join, Leave, Publish, RoomMessage
+from actors.overflow import DropReason, Offer
+from actors.receipts import Receipt
+
+__all__ = ["BATCH_BYTES", "BATCH_MESSAGES", "RoomActor"]
+
+M = TypeVar("M", bound=Member)
+
+BATCH_MESSAGES = 64
+"""Publications that are joined into one chunk at most."""
+
+BATCH_BYTES = 64 * 1024
+"""Bytes that are joined into one chunk at most; a larger publication travels alone."""
+
+_REASONS = {
+    Offer.DROPPED: DropReason.NEWEST,
+    Offer.OVERFLOWED: DropReason.OVERFLOW,
+    Offer.FULL: DropReason.NEWEST,
+    Offer.TOO_LARGE: DropReason.TOO_LARGE,
+    Offer.CLOSED: DropReason.CLOSED,
+    Offer.FAILED: DropReason.SEND_FAILED,
+}
+
+
+class RoomActor(Actor[RoomMessage], Generic[M]):
+    """
+    One room.
+
+    Args:
+        name: The room, as its listener knows it.
+        membership: Its members, possibly those of a predecessor that crashed.
+        listener: Told of joins, leaves and losses.
+        on_fault: Told of data that a wire format cannot express.
+        capacity: Most members; a further one is refused with :class:`RoomFull`. None: no limit.
+    """
+
+    __slots__ = ("_capacity", "_in_hand", "_listener", "_on_fault", "membership", "name")
+
+    def __init__(
+        self,
+        name: Hashable,
+        membership: Membership[M],
+        listener: RoomListener[M],
+        on_fault: FaultReporter,
+        *,
+        capacity: int | None = None,
+    ) -> None:
+        self.name = name
+        self.membership = membership
+        self._listener = listener
+        self._on_fault = on_fault
+        self._capacity = capacity
+        self._in_hand: list[Publish] = []  # taken from the mailbox and not yet answered
+
+    def turn(self, mailbox: Mailbox[RoomMessage]) -> None:
+        """Process what waits, up to one fan-out; the rest has another turn."""
+        while (message := mailbox.take()) is not None:
+            if isinstance(message, Publish):
+                self._in_hand.append(message)
+                self._publish(self._batch(mailbox))
+                self._in_hand.clear()
+                break
+            if isinstance(message, Join):
+                self._join(message)
+            else:
+                self._leave(message)
+        if not self.membership and not mailbox:
+            self._listener.room_empty(self.name)
+
+    def on_stop(self, reason: ExitReason) -> Awaitable[None] | None:
+        """Answer what was in hand when the actor crashed."""
+        for message in self._in_hand:
+            self._listener.room_dropped(self.name, DropReason.ROOM_FAILED, len(self.membership))
+            message.settle(False)
+        self._in_hand.clear()
+        return None
+
+    def _join(self, join: Join) -> None:
+        member: M = join.member  # type: ignore[assignment]  # the mailbox is typed by Member
+        if (
+            self._capacity is not None
+            and member not in self.membership
+            and len(self.membership) >= self._capacity
+        ):
+            join.refuse(RoomFull(f"room {self.name!r} has its {self._capacity} members"))
+            return
+        joined = self.membership.join(member)
+        if joined:
+            self._listener.member_joined(self.name, member)
+        join.answer(joined)
+
+    def _leave(self, leave: Leave) -> None:
+        member: M = leave.member  # type: ignore[assignment]  # the mailbox is typed by Member
+        left = self.membership.leave(member)
+        if left:
+            self._listener.member_left(self.name, member)
+        leave.answer(left)
+
+    def _batch(self, mailbox: Mailbox[RoomMessage]) -> list[Publish]:
+        """Take along what can share a chunk with the publication in hand."""
+        batch = self._in_hand
+        size = batch[0].size
+        while _joinable(batch[-1]) and len(batch) < BATCH_MESSAGES:
+            following = mailbox.peek()
+            if (
+                not isinstance(following, Publish)
+                or not _joinable(following)
+                or size + following.size > BATCH_BYTES
+            ):
+                break
+            mailbox.take()
+            batch.append(following)
+            size += following.size
+        return batch
+
+    def _publish(self, batch: list[Publish]) -> None:
+        tallies = [Counter[Offer]() for _ in batch]
+        unencodable = 0
+        for encoder, members in self.membership.groups():
+            chunk = self._encode(batch, encoder)
+            if chunk is None:
+                unencodable += len(members)
+            elif len(batch) == 1:
+                self._deliver_one(chunk, batch[0], members, tallies[0])
+            else:
+                _deliver_joined(chunk, members, tallies)
+        for publish, tally in zip(batch, tallies, strict=True):
+            self._settle(publish, tally, unencodable)
+
+    def _encode(self, batch: list[Publish], encoder: Encoder) -> Chunk | None:
+        try:
+            frames = tuple(publish.publication.frame(encoder) for publish in batch)
+        except Exception as error:  # noqa: BLE001 - one format's trouble is not the room's
+            self._on_fault("publication.encode", error)
+            return None
+        return Chunk(frames, key=batch[0].publication.key)
+
+    def _deliver_one(
+        self, chunk: Chunk, publish: Publish, members: dict[M, None], tally: Counter[Offer]
+    ) -> None:
+        exclude = publish.publication.exclude
+        accepted = 0
+        for member in members:
+            if exclude and member.identity in exclude:
+                continue
+            offer = member.deliver(chunk)
+            if offer is Offer.ACCEPTED:
+                accepted += 1
+            else:
+                tally[offer] += 1
+        tally[Offer.ACCEPTED] += accepted
+        if publish.latch is not None:
+            for member in members:
+                if not (exclude and member.identity in exclude):
+                    member.when_flushed(publish.latch)
+
+    def _settle(self, publish: Publish, tally: Counter[Offer], unencodable: int) -> None:
+        accepted = tally[Offer.ACCEPTED] + tally[Offer.CONFLATED] + tally[Offer.EVICTED]
+        dropped = {
+            reason: tally[offer] for offer, reason in _REASONS.items() if tally[offer]
+        }
+        if unencodable:
+            dropped[DropReason.UNENCODABLE] = unencodable
+        for reason, count in dropped.items():
+            self._listener.room_dropped(self.name, reason, count)
+        publish.answer(Receipt(accepted, dropped, tally[Offer.EVICTED]))
+
+
+def _joinable(publish: Publish) -> bool:
+    """Whether it may share a chunk: the same for all members, and nobody waits for sockets."""
+    publication = publish.publication
+    return publish.latch is None and publication.key is None and not publication.exclude
+
+
+def _deliver_joined(
+    chunk: Chunk, members: dict[M, None], tallies: list[Counter[Offer]]
+) -> None:
+    """
+    Offer several publications to each member: as one chunk where it is written at once.
+
+    A member that is busy gets them one by one, so that its mailbox counts, and if need be
+    drops, messages rather than chunks.
+    """
+    singles: list[Chunk] | None = None
+    at_once = 0
+    for member in members:
+        if member.ready:
+            offer = member.deliver(chunk)
+            if offer is Offer.ACCEPTED:
+                at_once += 1
+            else:
+                for tally in tallies:
+                    tally[offer] += 1
+        else:
+            if singles is None:
+                singles = chunk.singles()
+            for tally, single in zip(tallies, singles, strict=True):
+                tally[member.deliver(single)] += 1
+    for tally in tallies:
+        tally[Offer.ACCEPTED] += at_once

@@ -1,0 +1,377 @@
+"""
+Runs actors on one event loop: gives turns, finishes as jobs what has to wait, reports exits.
+
+The only module that knows aiojobs, and the only one that creates tasks. Every actor's exit
+is reported exactly once, whatever ended it: a stop, an exception in a turn or a hook, or the
+end of the runtime.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Generic, TypeVar
+
+import aiojobs
+
+from actors.actor import Actor, ActorState
+from actors.clock import Clock
+from actors.exits import Ending, ExitReason
+from actors.interfaces import FaultReporter
+from actors.mailbox import Mailbox
+from actors.messages import Message
+from actors.ref import ActorRef
+from actors.timers import Timer, TimerWheel
+
+__all__ = ["Cell", "Job", "Runtime"]
+
+M = TypeVar("M", bound=Message)
+
+
+class Cell(Generic[M]):
+    """
+    The runtime's side of one actor: its state, its mailbox, and whose turn it is.
+
+    An actor sees its own cell; everybody else has a :class:`ActorRef`.
+    """
+
+    __slots__ = (
+        "_busy",
+        "_reason",
+        "_runtime",
+        "_scheduled",
+        "actor",
+        "mailbox",
+        "name",
+        "ref",
+        "state",
+    )
+
+    def __init__(
+        self, runtime: Runtime, name: str, actor: Actor[M], mailbox: Mailbox[M]
+    ) -> None:
+        self._runtime = runtime
+        self.name = name
+        self.actor = actor
+        self.mailbox = mailbox
+        self.state = ActorState.STARTING
+        self.ref = ActorRef(name, mailbox, self.wake, runtime.loop)
+        self._busy = False  # within a turn or a hook, or a job that finishes one
+        self._scheduled = False
+        self._reason: ExitReason | None = None  # set when it is to stop
+
+    @property
+    def runtime(self) -> Runtime:
+        """The runtime of this actor: its clock, timers and jobs."""
+        return self._runtime
+
+    def wake(self, at_once: bool = False) -> None:
+        """
+        Give the actor a turn soon, or within this call when ``at_once`` and it is idle.
+
+        Harmless at any time: it has at most one turn on the way.
+        """
+        if self._busy or self._scheduled:
+            return
+        if at_once and self.state is ActorState.RUNNING:
+            self._turn()
+        else:
+            self._scheduled = True
+            self._runtime.loop.call_soon(self._scheduled_turn)
+
+    def stop(self, reason: ExitReason) -> None:
+        """End the actor after the turn it is in. Idempotent: the first reason stands."""
+        if self._reason is not None or self.state >= ActorState.STOPPING:
+            return
+        self._reason = reason
+        self.mailbox.close()
+        if not self._busy:
+            self._stop(reason)
+
+    def start(self) -> None:
+        """Begin the life of the actor; called by the runtime only."""
+        self._run(self.actor.on_start, self._started)
+
+    def _started(self, error: BaseException | None) -> None:
+        if error is not None:
+            self._stop(_crash(error))
+        elif self._reason is not None:
+            self._stop(self._reason)
+        else:
+            self.state = ActorState.RUNNING
+            if self.mailbox:
+                self.wake()
+
+    def _scheduled_turn(self) -> None:
+        self._scheduled = False
+        if not self._busy and self.state is ActorState.RUNNING:
+            self._turn()
+
+    def _turn(self) -> None:
+        self._run(lambda: self.actor.turn(self.mailbox), self._turned)
+
+    def _turned(self, error: BaseException | None) -> None:
+        if error is not None:
+            self._stop(_crash(error))
+        elif self._reason is not None:
+            self._stop(self._reason)
+        elif self.mailbox:
+            self.wake()
+
+    def _stop(self, reason: ExitReason) -> None:
+        self.state = ActorState.STOPPING
+
+        def stopped(error: BaseException | None) -> None:
+            self._stopped(reason if error is None else _crash(error))
+
+        self._run(lambda: self.actor.on_stop(reason), stopped)
+
+    def _stopped(self, reason: ExitReason) -> None:
+        self.state = ActorState.STOPPED
+        successor = self._runtime.report_exit(self, reason)
+        if successor is None or self._reason is not None:
+            self.mailbox.close()
+            self._runtime.forget(self)
+        else:
+            self.actor = successor
+            successor.cell = self
+            self.state = ActorState.STARTING
+            self.start()
+
+    def _run(
+        self,
+        call: Callable[[], Awaitable[None] | None],
+        done: Callable[[BaseException | None], None],
+    ) -> None:
+        """Call, finish as a job what has to wait, and say how it went."""
+        self._busy = True
+        try:
+            pending = call()
+        except Exception as error:  # noqa: BLE001 - whatever an actor raises ends it, and only it
+            self._busy = False
+            done(error)
+            return
+        if pending is None:
+            self._busy = False
+            done(None)
+            return
+
+        def finished(error: BaseException | None) -> None:
+            self._busy = False
+            done(error)
+
+        self._runtime.run(pending, name=self.name, on_done=finished)
+
+
+class Job:
+    """Something that waits, run by aiojobs; :meth:`cancel` is idempotent and never waits."""
+
+    __slots__ = ("_cancelled", "_task")
+
+    def __init__(self) -> None:
+        self._cancelled = False
+        self._task: asyncio.Task[Any] | None = None
+
+    def cancel(self) -> None:
+        """Cancel it, also before it has begun; ``on_done`` is called all the same."""
+        self._cancelled = True
+        if self._task is not None:
+            self._task.cancel()
+
+    async def main(
+        self, work: Awaitable[None], on_done: Callable[[BaseException | None], None] | None
+    ) -> None:
+        """Do the work and say how it went; called by the runtime only."""
+        error: BaseException | None = None
+        self._task = asyncio.current_task()
+        try:
+            if self._cancelled:
+                if asyncio.iscoroutine(work):
+                    work.close()
+                raise asyncio.CancelledError
+            await work
+        except BaseException as caught:  # noqa: BLE001 - every end of a job is somebody's business
+            error = caught
+        finally:
+            self._task = None
+            if on_done is not None:
+                on_done(error)
+        if isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit):
+            raise error
+
+
+class Runtime:
+    """
+    Actors, jobs and timers of one event loop. Make it, and use it, on that loop.
+
+    Args:
+        on_exit: Called exactly once for every actor that ended, with its cell and the reason,
+            after its ``on_stop``. May return a successor, which gets the same mailbox and
+            ref; only an actor that crashed can have one.
+        on_fault: Told of failures that nobody waits for: jobs, timers.
+        tick: Width of the timer wheel's buckets, in seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_exit: Callable[[Cell[Any], ExitReason], Actor[Any] | None] | None = None,
+        on_fault: FaultReporter | None = None,
+        tick: float = 0.1,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.clock: Clock = self.loop.time
+        self._on_exit = on_exit
+        self._on_fault = on_fault
+        self._cells: set[Cell[Any]] = set()
+        self._scheduler: aiojobs.Scheduler | None = None
+        self._jobs: set[Job] = set()
+        self._wheel = TimerWheel(tick)
+        self._alarm: asyncio.TimerHandle | None = None
+        self._all_stopped: asyncio.Future[None] | None = None
+
+    def spawn(self, actor: Actor[M], mailbox: Mailbox[M], *, name: str) -> ActorRef[M]:
+        """Start ``actor`` on ``mailbox``, which nobody else may take from; never waits."""
+        cell = Cell(self, name, actor, mailbox)
+        actor.cell = cell
+        self._cells.add(cell)
+        cell.start()
+        return cell.ref
+
+    def run(
+        self,
+        work: Awaitable[None],
+        *,
+        name: str,
+        on_done: Callable[[BaseException | None], None] | None = None,
+    ) -> Job:
+        """
+        Run what has to wait as a job of its own; never waits itself.
+
+        Args:
+            work: What to await; a coroutine, or anything else that can be awaited.
+            name: Name of the task.
+            on_done: Called once when it has ended, with None or with what it raised
+                (:class:`asyncio.CancelledError` included). Without it, an exception goes to
+                ``on_fault``.
+        """
+        job = Job()
+        self._jobs.add(job)
+
+        def done(error: BaseException | None) -> None:
+            self._jobs.discard(job)
+            if on_done is not None:
+                on_done(error)
+            elif isinstance(error, Exception):
+                self.fault(name, error)
+
+        if self._scheduler is None:
+            self._scheduler = aiojobs.Scheduler(limit=None, exception_handler=self._job_fault)
+        _call_through(self._scheduler.spawn(job.main(work, done), name=name))
+        return job
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
+        """Call ``callback`` in ``delay`` seconds, or up to one tick later."""
+        timer = self._wheel.schedule(self.clock() + delay, callback)
+        self._set_alarm()
+        return timer
+
+    @property
+    def actors(self) -> int:
+        """Actors that have not stopped."""
+        return len(self._cells)
+
+    @property
+    def jobs(self) -> int:
+        """Jobs that have not ended."""
+        return len(self._jobs)
+
+    def report_exit(self, cell: Cell[Any], reason: ExitReason) -> Actor[Any] | None:
+        """Report that an actor ended; called by its cell only."""
+        if self._on_exit is None:
+            return None
+        try:
+            return self._on_exit(cell, reason)
+        except Exception as error:  # noqa: BLE001 - a faulty listener must not stop the machine
+            self.fault("on_exit", error)
+            return None
+
+    def forget(self, cell: Cell[Any]) -> None:
+        """Drop an actor that has stopped; called by its cell only."""
+        self._cells.discard(cell)
+        if not self._cells and self._all_stopped is not None and not self._all_stopped.done():
+            self._all_stopped.set_result(None)
+
+    def fault(self, what: str, error: BaseException) -> None:
+        """Report a failure that nobody waits for."""
+        if self._on_fault is not None:
+            self._on_fault(what, error)
+        else:
+            self.loop.call_exception_handler(
+                {"message": f"{what} failed", "exception": error}
+            )
+
+    async def aclose(
+        self,
+        timeout: float = 10.0,
+        reason: ExitReason = ExitReason(Ending.SHUTDOWN),  # noqa: B008 - frozen
+    ) -> None:
+        """
+        Stop every actor, cancel every job, forget every timer. Idempotent.
+
+        Returns after at most ``timeout`` seconds for the actors, and as long again for jobs
+        that resist; a job that resists longer is reported and left.
+        """
+        for cell in list(self._cells):
+            cell.stop(reason)
+        if self._cells:
+            self._all_stopped = self.loop.create_future()
+            await asyncio.wait([self._all_stopped], timeout=timeout)
+        for job in list(self._jobs):
+            job.cancel()
+        if self._scheduler is not None:
+            await self._scheduler.wait_and_close(timeout)
+            self._scheduler = None
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        self._wheel = TimerWheel(self._wheel.tick)
+
+    def _set_alarm(self) -> None:
+        due = self._wheel.next_due()
+        if due is None or (self._alarm is not None and self._alarm.when() <= due):
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = self.loop.call_at(due, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        for timer in self._wheel.advance(self.clock()):
+            callback = timer.callback
+            if callback is None:  # cancelled by one that rang just before
+                continue
+            timer.cancel()
+            try:
+                callback()
+            except Exception as error:  # noqa: BLE001 - one deadline must not cost the others
+                self.fault("timer", error)
+        self._set_alarm()
+
+    def _job_fault(self, _: aiojobs.Scheduler, context: dict[str, Any]) -> None:
+        error = context.get("exception") or RuntimeError(context["message"])
+        self.fault("job", error)
+
+
+def _crash(error: BaseException) -> ExitReason:
+    return ExitReason(Ending.CRASHED, text=f"{type(error).__name__}: {error}", error=error)
+
+
+def _call_through(spawning: Coroutine[Any, Any, Any]) -> None:
+    """Run ``Scheduler.spawn`` to its end as a plain call: without a limit it never waits."""
+    try:
+        spawning.send(None)
+    except StopIteration:
+        return
+    spawning.close()
+    raise RuntimeError("aiojobs wanted to wait before it started a job; limit must be None")
