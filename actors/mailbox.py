@@ -137,11 +137,12 @@ class Mailbox(Generic[M]):
 
     def __len__(self) -> int:
         """Messages that wait, both lanes."""
-        return self._depth + (len(self._control) if self._control else 0)
+        depth = self._depth
+        return depth + sum(m.count for m in self._control) if self._control else depth
 
     @property
     def closed(self) -> bool:
-        """Whether the owner has stopped."""
+        """Whether it takes nothing more: the owner has stopped, or is about to."""
         return self._closed
 
     def offer(self, message: M) -> Offer:
@@ -167,8 +168,10 @@ class Mailbox(Generic[M]):
         if message.pinned or self.overflow is Overflow.REFUSE:
             self._refused = True
             return Offer.FULL
-        if self.overflow is Overflow.DROP_OLDEST and self._evict_for(message):
+        if self.overflow is Overflow.DROP_OLDEST and (evicted := self._evict_for(message)):
             self._append(message)
+            for older in evicted:  # only now: whoever is told may come back with an offer
+                self._drop(older, DropReason.OLDEST)
             return Offer.EVICTED
         if self.overflow is Overflow.DISCONNECT:
             self._drop(message, DropReason.OVERFLOW)
@@ -193,6 +196,7 @@ class Mailbox(Generic[M]):
             return Offer.OVERFLOWED
         self._control.append(message)
         self._accepted += message.count
+        self._note_peaks()
         return Offer.ACCEPTED
 
     def take(self) -> M | None:
@@ -216,6 +220,13 @@ class Mailbox(Generic[M]):
         entry = self._data[0]
         return entry.message if isinstance(entry, _Keyed) else entry
 
+    def seal(self) -> None:
+        """Take nothing more, and keep what waits for the owner. Idempotent."""
+        self._closed = True
+        if self._refused and self.on_space is not None:
+            self._refused = False
+            self.on_space()
+
     def close(self, reason: DropReason = DropReason.CLOSED) -> int:
         """
         Take nothing more, and drop what waits, with ``reason``. Idempotent.
@@ -223,21 +234,19 @@ class Mailbox(Generic[M]):
         Returns:
             How many messages were dropped; each was counted, and told to ``on_drop``.
         """
-        self._closed = True
-        lost = len(self)
+        self.seal()
+        lost = 0
         while (message := self.take()) is not None:
+            lost += message.count
             self._drop(message, reason)
         self._data = self._control = self._keys = None
-        if self._refused and self.on_space is not None:
-            self._refused = False
-            self.on_space()
         return lost
 
     def statistics(self) -> MailboxStatistics:
         """Return a snapshot of depth, peaks and counters."""
         return MailboxStatistics(
             depth=len(self),
-            size=self._size,
+            size=self._size + sum(m.size for m in self._control or ()),
             peak_depth=self._peak_depth,
             peak_size=self._peak_size,
             accepted=self._accepted,
@@ -262,7 +271,9 @@ class Mailbox(Generic[M]):
             if self._keys is None:
                 self._keys = {}
             self._keys[message.key] = place
-        self._grow(message)
+        self._depth += message.count
+        self._size += message.size
+        self._note_peaks()
         self._accepted += message.count
 
     def _popleft(self) -> M:
@@ -278,49 +289,66 @@ class Mailbox(Generic[M]):
         self._size -= message.size
         return message
 
-    def _grow(self, message: M) -> None:
-        self._depth += message.count
-        self._size += message.size
-        if self._depth > self._peak_depth:
-            self._peak_depth = self._depth
-        if self._size > self._peak_size:
-            self._peak_size = self._size
+    def _note_peaks(self) -> None:
+        depth, size = self._depth, self._size
+        if self._control:
+            depth += sum(m.count for m in self._control)
+            size += sum(m.size for m in self._control)
+        if depth > self._peak_depth:
+            self._peak_depth = depth
+        if size > self._peak_size:
+            self._peak_size = size
 
     def _conflate(self, message: M) -> bool:
-        """Put ``message`` where an older one with its key waits, if the bytes allow it."""
+        """Put ``message`` where an older one with its key waits, if the bounds allow it."""
         place = self._keys.get(message.key) if self._keys else None
         if place is None:
             return False
         older = place.message
-        if self._size - older.size + message.size > self.max_bytes:
+        depth = self._depth - older.count + message.count
+        size = self._size - older.size + message.size
+        if depth > self.capacity or size > self.max_bytes:
             return False
-        self._depth -= older.count
-        self._size -= older.size
         place.message = message
-        self._grow(message)
+        self._depth = depth
+        self._size = size
+        self._note_peaks()
         self._conflated += message.count
         older.settle(False)
         return True
 
-    def _evict_for(self, message: M) -> bool:
-        """Drop the oldest messages until ``message`` fits; the pinned ones stay, in order."""
-        pinned: list[M] = []
-        depth, size = message.count, message.size  # what has to fit beside the rest
-        while self._data and (
-            self._depth + depth > self.capacity or self._size + size > self.max_bytes
-        ):
-            oldest = self._popleft()
-            if oldest.pinned:
-                pinned.append(oldest)
-                depth += oldest.count
-                size += oldest.size
+    def _evict_for(self, message: M) -> list[M]:
+        """
+        Take out the oldest messages that have to go for ``message``; pinned ones stay.
+
+        Returns:
+            What was taken out; nothing, if all that may go would not make enough space.
+        """
+        assert self._data is not None
+        depth = self._depth + message.count - self.capacity  # what has to go
+        size = self._size + message.size - self.max_bytes
+        looked_at = 0
+        for entry in self._data:
+            if depth <= 0 and size <= 0:
+                break
+            looked_at += 1
+            older = entry.message if isinstance(entry, _Keyed) else entry
+            if not older.pinned:
+                depth -= older.count
+                size -= older.size
+        if depth > 0 or size > 0:
+            return []
+        evicted: list[M] = []
+        pinned: list[M | _Keyed[M]] = []
+        for _ in range(looked_at):
+            entry = self._data[0]
+            older = entry.message if isinstance(entry, _Keyed) else entry
+            if older.pinned:
+                pinned.append(self._data.popleft())
             else:
-                self._drop(oldest, DropReason.OLDEST)
-        for kept in reversed(pinned):
-            assert self._data is not None
-            self._data.appendleft(kept)
-            self._grow(kept)
-        return self._fits(message)
+                evicted.append(self._popleft())
+        self._data.extendleft(reversed(pinned))
+        return evicted
 
     def _drop(self, message: M, reason: DropReason) -> None:
         if self._dropped is None:

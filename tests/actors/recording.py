@@ -1,0 +1,199 @@
+"""Fakes that the tests of the actors share: they record what they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
+from actors.connection import ConnectionActor
+from actors.exits import ExitReason
+from actors.interfaces import Encoder, Member
+from actors.mailbox import Mailbox
+from actors.messages import Chunk, Frame, Message, Question
+from actors.overflow import DropReason, Offer, Overflow
+from actors.receipts import FlushLatch
+from actors.runtime import Runtime
+from actors.testing import FakeTransport, TextEncoder
+
+__all__ = [
+    "TEXT",
+    "ConnectionLog",
+    "FakeMember",
+    "Item",
+    "Request",
+    "RoomLog",
+    "chunk",
+    "connect",
+]
+
+TEXT = TextEncoder()
+"""One encoder, as members are grouped by it."""
+
+
+class Item(Message):
+    """A message that knows how often it was settled, and how."""
+
+    __slots__ = ("count", "key", "name", "pinned", "settled", "size")
+
+    def __init__(
+        self,
+        name: str = "",
+        *,
+        size: int = 0,
+        count: int = 1,
+        key: Hashable | None = None,
+        pinned: bool = False,
+    ) -> None:
+        self.name = name
+        self.size = size
+        self.count = count
+        self.key = key
+        self.pinned = pinned
+        self.settled: list[bool] = []
+
+    def settle(self, delivered: bool) -> None:
+        self.settled.append(delivered)
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class Request(Question[str]):
+    """A question with a name."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str = "") -> None:
+        super().__init__()
+        self.name = name
+
+
+def chunk(
+    *payloads: str | bytes,
+    key: Hashable | None = None,
+    pinned: bool = False,
+    on_settled: Callable[[bool], None] | None = None,
+) -> Chunk:
+    """Return a chunk of ``payloads``."""
+    frames = tuple(Frame(payload) for payload in payloads)
+    return Chunk(frames, key=key, pinned=pinned, on_settled=on_settled)
+
+
+class ConnectionLog:
+    """A connection listener that records, and does ``then`` when told that one ended."""
+
+    def __init__(self) -> None:
+        self.ended: list[ExitReason] = []
+        self.lagging: list[DropReason] = []
+        self.caught_up: list[int] = []
+        self.on_ended: Callable[[ConnectionActor], None] = lambda _: None
+        self.on_lagging: Callable[[ConnectionActor], None] = lambda _: None
+        self.on_caught_up: Callable[[ConnectionActor], None] = lambda _: None
+
+    def connection_ended(self, connection: ConnectionActor, reason: ExitReason) -> None:
+        self.ended.append(reason)
+        self.on_ended(connection)
+
+    def connection_lagging(self, connection: ConnectionActor, reason: DropReason) -> None:
+        self.lagging.append(reason)
+        self.on_lagging(connection)
+
+    def connection_caught_up(self, connection: ConnectionActor, dropped: int) -> None:
+        self.caught_up.append(dropped)
+        self.on_caught_up(connection)
+
+
+def connect(
+    runtime: Runtime,
+    transport: FakeTransport,
+    listener: ConnectionLog | None = None,
+    *,
+    identity: Hashable = "client",
+    encoder: Encoder = TEXT,
+    capacity: int = 1024,
+    max_bytes: int = 1 << 20,
+    overflow: Overflow = Overflow.DROP_OLDEST,
+    send_timeout: float = 10.0,
+    close_timeout: float = 10.0,
+) -> ConnectionActor:
+    """Return a started connection actor on ``transport``."""
+    connection = ConnectionActor(
+        identity,
+        transport,
+        encoder,
+        listener or ConnectionLog(),
+        send_timeout=send_timeout,
+        close_timeout=close_timeout,
+    )
+    mailbox = Mailbox[Chunk](capacity, max_bytes, overflow)
+    runtime.spawn(connection, mailbox, name=f"connection {identity}")
+    return connection
+
+
+class FakeMember:
+    """
+    A member that records the chunks it is handed.
+
+    Attributes:
+        offer: What it says of every chunk.
+        ready: Whether it says that it would write at once.
+        latches: Latches that it holds, while it is not ready.
+    """
+
+    def __init__(self, identity: Hashable = None, encoder: Encoder = TEXT) -> None:
+        self.identity = identity
+        self.encoder = encoder
+        self.offer = Offer.ACCEPTED
+        self.ready = True
+        self.chunks: list[Chunk] = []
+        self.latches: list[FlushLatch] = []
+        self.on_deliver: Callable[[], None] = lambda: None
+
+    def deliver(self, chunk: Chunk) -> Offer:
+        self.chunks.append(chunk)
+        self.on_deliver()
+        return self.offer
+
+    def when_flushed(self, latch: FlushLatch) -> bool:
+        if self.ready:
+            return False
+        latch.add()
+        self.latches.append(latch)
+        return True
+
+    @property
+    def payloads(self) -> list[str | bytes]:
+        """All that was delivered, in order."""
+        return [frame.payload for chunk in self.chunks for frame in chunk.frames]
+
+
+class RoomLog:
+    """A room listener that records; also what a room reports as faults."""
+
+    def __init__(self) -> None:
+        self.joined: list[Member] = []
+        self.left: list[Member] = []
+        self.empty = 0
+        self.dropped: list[tuple[DropReason, int]] = []
+        self.faults: list[tuple[str, BaseException]] = []
+        self.on_joined: Callable[[Member], None] = lambda _: None
+        self.on_left: Callable[[Member], None] = lambda _: None
+        self.on_dropped: Callable[[DropReason], None] = lambda _: None
+
+    def member_joined(self, room: Hashable, member: Member) -> None:
+        self.joined.append(member)
+        self.on_joined(member)
+
+    def member_left(self, room: Hashable, member: Member) -> None:
+        self.left.append(member)
+        self.on_left(member)
+
+    def room_empty(self, room: Hashable) -> None:
+        self.empty += 1
+
+    def room_dropped(self, room: Hashable, reason: DropReason, count: int) -> None:
+        self.dropped.append((reason, count))
+        self.on_dropped(reason)
+
+    def fault(self, what: str, error: BaseException) -> None:
+        """Take a fault report."""
+        self.faults.append((what, error))
