@@ -55,6 +55,10 @@ class TimerWheel:
         """Have ``callback`` due at ``when``, in seconds of the caller's clock."""
         timer = Timer(callback)
         number = math.ceil(when / self.tick)
+        if number * self.tick < when:  # the division was rounded, down
+            number += 1
+        elif (number - 1) * self.tick >= when:  # or up
+            number -= 1
         bucket = self._buckets.get(number)
         if bucket is None:
             self._buckets[number] = [timer]
