@@ -1,0 +1,51 @@
+"""MessagePack binary frames, for clients that offered the subprotocol ``msgpack``."""
+
+from __future__ import annotations
+
+import msgpack
+from pydantic_core import to_jsonable_python
+
+from actors.messages import Frame
+from supervisor.errors import UnserialisableData
+
+__all__ = ["MessagePackCodec"]
+
+
+class MessagePackCodec:
+    """
+    Encodes to MessagePack; ``str`` and ``bytes`` pass unchanged, as they do in JSON.
+
+    What MessagePack itself does not know becomes what JSON would make of it.
+    """
+
+    name = "msgpack"
+
+    def encode(self, data: object) -> Frame:
+        """
+        Return the frame for ``data``.
+
+        Raises:
+            UnserialisableData: If MessagePack cannot express it.
+        """
+        if isinstance(data, str | bytes):
+            return Frame(data)
+        try:
+            packed: bytes = msgpack.packb(data, default=to_jsonable_python)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise UnserialisableData(
+                f"cannot send {type(data).__name__} as MessagePack: {error}"
+            ) from error
+        return Frame(packed, encoded=True)
+
+    def decode(self, packed: bytes) -> object:
+        """
+        Return the data in ``packed``.
+
+        Raises:
+            ValueError: If it is no MessagePack, or more than one value.
+        """
+        try:
+            data: object = msgpack.unpackb(packed)
+        except (msgpack.UnpackException, ValueError) as error:
+            raise ValueError(f"no MessagePack: {error}") from error
+        return data

@@ -1,0 +1,1 @@
+"""What applications plug in: faces of the supervisor for what they have today."""

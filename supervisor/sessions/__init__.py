@@ -1,0 +1,1 @@
+"""How application messages become frames and back: one file a wire protocol."""

@@ -1,0 +1,306 @@
+"""
+Plain sessions: what the application sends is what the client gets.
+
+``str`` is a text frame unchanged, ``bytes`` a binary one, other data is JSON text, or
+MessagePack binary for a client that offered the subprotocol ``msgpack``. No envelope is added.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from actors.exits import CloseCode, Ending, ExitReason
+from actors.messages import Chunk
+from supervisor import sockets
+from supervisor.errors import (
+    ConnectionRefused,
+    InvalidMessage,
+    SessionEnded,
+    UnknownConnection,
+    UnsupportedSocket,
+)
+from supervisor.origins import origin_allowed
+from supervisor.rooms import room_name
+
+if TYPE_CHECKING:
+    from starlette.websockets import WebSocket
+
+    from supervisor.codecs.json import JsonCodec
+    from supervisor.codecs.msgpack import MessagePackCodec
+    from supervisor.node import Node
+    from supervisor.registry import Connection
+
+__all__ = ["MSGPACK_SUBPROTOCOL", "Session"]
+
+MSGPACK_SUBPROTOCOL = "msgpack"
+
+
+class Session:
+    """
+    One socket, for as long as its endpoint lasts: ``async with supervisor.session(...)``.
+
+    Entering refuses, or accepts, registers and joins. Leaving flushes and closes: with 1000,
+    after an exception with 1011; nothing of it stays. When the client goes, :meth:`receive`
+    raises, iteration ends, :meth:`send` raises, and a body that does none of these is
+    cancelled after ``disconnect_grace`` seconds; outside, that is a ``WebSocketDisconnect`` too (:class:`~supervisor.errors.SessionEnded`).
+
+    Made by :meth:`supervisor.supervisor.Supervisor.session`. Belongs to the task that entered it.
+    """
+
+    def __init__(
+        self,
+        open_node: Callable[[], Node],
+        websocket: WebSocket,
+        json_codec: JsonCodec,
+        msgpack_codec: MessagePackCodec,
+        *,
+        rooms: Sequence[str],
+        user: Hashable | None,
+    ) -> None:
+        self._open_node = open_node
+        self._websocket = websocket
+        self._json = json_codec
+        self._msgpack = msgpack_codec
+        self._wanted = list(dict.fromkeys(room_name(room) for room in rooms))
+        self._user = user
+        self._node: Node
+        self._connection: Connection | None = None
+
+    @property
+    def connection(self) -> Connection:
+        """
+        The registered connection.
+
+        Raises:
+            UnknownConnection: Before the session was entered.
+        """
+        if self._connection is None:
+            raise UnknownConnection("the session was not entered: use `async with`")
+        return self._connection
+
+    @property
+    def user(self) -> Hashable | None:
+        """Whoever the endpoint said the socket belongs to."""
+        return self._user
+
+    @property
+    def rooms(self) -> frozenset[Hashable]:
+        """Rooms that it is in now."""
+        return self.connection.rooms
+
+    @property
+    def connected(self) -> bool:
+        """Whether it can still be sent to."""
+        return self.connection.connected
+
+    async def __aenter__(self) -> Self:
+        """
+        Refuse the socket, or accept and register it and join its rooms.
+
+        Raises:
+            ConnectionRefused: If the origin, or a limit, forbids it; the client was told.
+            WebSocketDisconnect: If the client has gone meanwhile.
+            UnsupportedSocket: If it is no Starlette WebSocket.
+        """
+        websocket = self._websocket
+        if not sockets.is_websocket(websocket):
+            raise UnsupportedSocket(
+                f"a session needs a Starlette or FastAPI WebSocket, not {type(websocket).__name__}"
+            )
+        sockets.end_quietly(websocket)
+        self._node = node = self._open_node()
+        try:
+            self._check_origin(node)
+            with node.place(self._user, sockets.client_address(websocket), self._wanted):
+                subprotocol = self._subprotocol()
+                await sockets.accept(
+                    websocket, subprotocol=subprotocol, timeout=node.settings.accept_timeout
+                )
+                connection = self._connection = sockets.adopt(
+                    node,
+                    websocket,
+                    self._msgpack if subprotocol else self._json,
+                    user=self._user,
+                    watch_end=False,
+                )
+        except ConnectionRefused as refusal:
+            node.refused(refusal, self._user)
+            await sockets.refuse(websocket, refusal)
+            raise
+        connection.supervised = True
+        try:
+            await node.join_internal(connection)
+            for room in self._wanted:
+                await node.join(connection, room)
+        except BaseException as error:
+            await sockets.leave_endpoint(node, connection, error)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Flush and close, within the close deadline."""
+        if await sockets.leave_endpoint(self._node, self.connection, error):
+            raise self._disconnect() from None
+
+    def __aiter__(self) -> AsyncIterator[str | bytes]:
+        """Iterate over the client's messages, until it goes."""
+        return self._messages()
+
+    async def _messages(self) -> AsyncIterator[str | bytes]:
+        while True:
+            try:
+                message = await self.receive()
+            except InvalidMessage:
+                raise
+            except SessionEnded:
+                return
+            yield message
+
+    async def receive(self) -> str | bytes:
+        """
+        Return the next message: ``str`` of a text frame, ``bytes`` of a binary one.
+
+        Cancelling loses no message.
+
+        Raises:
+            WebSocketDisconnect: When the client has gone, or the session was closed.
+            InvalidMessage: If the message is larger than ``max_message_bytes``; the socket was
+                closed with 1009.
+        """
+        inbound = self.connection.inbound
+        assert inbound is not None  # a session has a WebSocket
+        event = await inbound.receive()
+        if event["type"] == "websocket.disconnect":
+            raise self._disconnect(event)
+        text: str | None = event.get("text")
+        message: str | bytes = event["bytes"] if text is None else text
+        limit = self._node.settings.max_message_bytes
+        if len(message) > limit or (text is not None and _utf8_longer_than(text, limit)):
+            raise self._invalid(CloseCode.MESSAGE_TOO_BIG, f"a message may have {limit} bytes")
+        return message
+
+    async def receive_text(self) -> str:
+        """
+        Return the next message, which is to be text.
+
+        Raises:
+            InvalidMessage: If it is binary; the socket was closed with 1003.
+            WebSocketDisconnect: As :meth:`receive`.
+        """
+        message = await self.receive()
+        if isinstance(message, bytes):
+            raise self._invalid(CloseCode.UNSUPPORTED_DATA, "expected text, got a binary message")
+        return message
+
+    async def receive_bytes(self) -> bytes:
+        """
+        Return the next message, which is to be binary.
+
+        Raises:
+            InvalidMessage: If it is text; the socket was closed with 1003.
+            WebSocketDisconnect: As :meth:`receive`.
+        """
+        message = await self.receive()
+        if isinstance(message, str):
+            raise self._invalid(CloseCode.UNSUPPORTED_DATA, "expected binary, got a text message")
+        return message
+
+    async def receive_json(self) -> Any:
+        """
+        Return the data of the next message: JSON text, or MessagePack where that was agreed on.
+
+        Raises:
+            InvalidMessage: If it is neither; the socket was closed with 1007 or 1003.
+            WebSocketDisconnect: As :meth:`receive`.
+        """
+        if self.connection.actor.encoder is self._msgpack:
+            packed = await self.receive_bytes()
+            try:
+                return self._msgpack.decode(packed)
+            except ValueError as error:
+                raise self._invalid(CloseCode.INVALID_PAYLOAD, str(error)) from None
+        text = await self.receive_text()
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise self._invalid(CloseCode.INVALID_PAYLOAD, f"no JSON: {error}") from None
+
+    async def send(self, data: object) -> None:
+        """
+        Send to this client alone, in order with what its rooms send.
+
+        Never dropped: waits while the mailbox is full, which is the backpressure on an
+        endpoint that produces faster than its client reads. Cancelling sends nothing, or all.
+
+        Raises:
+            WebSocketDisconnect: If the client has gone, also while it waited.
+            UnserialisableData: If the wire format cannot express the data.
+        """
+        self._node.check_loop()
+        frame = self.connection.actor.encoder.encode(data)
+        if not self.connection.connected:
+            raise self._disconnect()
+        await sockets.send(self.connection, Chunk((frame,), pinned=True), written=False)
+
+    async def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
+        """Flush and close, within the close deadline. Idempotent."""
+        self._node.end(self.connection, ExitReason(Ending.LEFT, code, reason), flush=True)
+        await self.connection.wait_closed()
+
+    async def join(self, room: str) -> bool:
+        """
+        Join ``room``; return whether it was in it not before.
+
+        Raises:
+            JoinRefused: If a limit is reached, or the client has gone.
+            InvalidRoomName: If it cannot be the name of a room.
+        """
+        return await self._node.join(self.connection, room_name(room))
+
+    async def leave(self, room: str) -> None:
+        """
+        Leave ``room``.
+
+        Raises:
+            NotAMember: If it is not in it.
+        """
+        self._node.leave(self.connection, room_name(room))
+
+    def _check_origin(self, node: Node) -> None:
+        headers = self._websocket.headers
+        allowed = node.settings.allowed_origins
+        origin = headers.get("origin")
+        if not origin_allowed(origin, headers.get("host"), allowed):
+            raise ConnectionRefused(
+                CloseCode.PERMISSION_DENIED,
+                f"pages of {origin} may not connect; allowed_origins names those that may",
+            )
+
+    def _subprotocol(self) -> str | None:
+        offered = self._websocket.scope.get("subprotocols") or ()
+        return MSGPACK_SUBPROTOCOL if MSGPACK_SUBPROTOCOL in offered else None
+
+    def _invalid(self, code: int, reason: str) -> InvalidMessage:
+        self._node.end(self.connection, ExitReason(Ending.PROTOCOL, code, reason))
+        return InvalidMessage(code, reason)
+
+    def _disconnect(self, event: Any = None) -> SessionEnded:
+        reason = self.connection.reason
+        if event is None and reason is not None:
+            return SessionEnded(int(reason.code), reason.text)
+        if event is None:
+            return SessionEnded(CloseCode.ABNORMAL)
+        return SessionEnded(event.get("code", CloseCode.NO_STATUS), event.get("reason"))
+
+
+def _utf8_longer_than(text: str, limit: int) -> bool:
+    """Whether ``text`` has more bytes than ``limit``; looks only where that is possible."""
+    return len(text) * 4 > limit and len(text.encode("utf-8", "surrogatepass")) > limit

@@ -1,0 +1,298 @@
+"""
+Takes over an application's socket: refuses or accepts it, and stands between it and the server.
+
+From then on the endpoint's own WebSocket reads through :class:`~supervisor.transports.inbound.Inbound`
+and writes through the connection actor, so its ``send_text`` keeps its place among what rooms
+send, and cannot run beside it; whatever it does after the end is a ``WebSocketDisconnect``.
+
+The end of an endpoint is noticed in its own task, through FastAPI's exit stack, while the
+socket can still be closed properly; in plain Starlette through the end of that task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Hashable
+from contextlib import AsyncExitStack
+from typing import Any
+
+from starlette.responses import PlainTextResponse
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from actors.exits import CloseCode, Ending, ExitReason
+from actors.interfaces import Encoder
+from actors.messages import Chunk, Frame
+from actors.overflow import Offer
+from actors.receipts import FlushLatch
+from supervisor.errors import ConnectionRefused, SessionEnded, UnsupportedSocket
+from supervisor.node import Node
+from supervisor.registry import Connection
+from supervisor.transports.asgi import AsgiTransport
+from supervisor.transports.inbound import Inbound
+from supervisor.transports.stub import StubTransport, can_send
+
+__all__ = ["accept", "adopt", "close_reason", "end_quietly", "is_websocket", "leave_endpoint", "refuse", "send"]
+
+
+def is_websocket(websocket: object) -> bool:
+    """Whether it is Starlette's WebSocket itself, and no mock that claims to be one."""
+    return issubclass(type(websocket), WebSocket)
+
+
+def client_address(websocket: Any) -> str | None:
+    """Return the peer's address without the port, as the server knows it."""
+    if not is_websocket(websocket):
+        return None
+    client = websocket.client
+    return None if client is None else str(client.host)
+
+
+def end_quietly(websocket: Any) -> None:
+    """
+    Make the application end an endpoint without a traceback when it lets :class:`SessionEnded` out.
+
+    Starlette hands its exception handlers down in the scope; one that the application set
+    for these errors itself stays.
+    """
+    handlers = websocket.scope.get("starlette.exception_handlers", ({}, {}))[0]
+    if not any(kind in handlers for kind in SessionEnded.__mro__):
+        handlers[SessionEnded] = _say_nothing
+
+
+async def _say_nothing(_: object, __: Exception) -> None:
+    """Answer an ended session: there is nobody to answer."""
+
+
+async def refuse(websocket: Any, refusal: ConnectionRefused) -> None:
+    """Tell the client, by HTTP status where the server can do that; then it is for the caller."""
+    try:
+        if not is_websocket(websocket):
+            close = getattr(websocket, "close", None)
+            result = close(refusal.code) if callable(close) else None
+            if inspect.isawaitable(result):
+                await result
+        elif websocket.application_state is WebSocketState.CONNECTED:
+            await websocket.close(refusal.code, refusal.reason)
+        elif "websocket.http.response" in websocket.scope.get("extensions", {}):
+            headers = {"Retry-After": "5"} if refusal.status in {429, 503} else {}
+            response = PlainTextResponse(
+                f"{refusal.reason}\n", refusal.status, headers={"Connection": "close", **headers}
+            )
+            await websocket.send_denial_response(response)
+        else:
+            await websocket.close(refusal.code, refusal.reason)
+    except Exception:  # noqa: BLE001, S110 - the client is gone already: it is refused all the same
+        pass
+
+
+async def accept(websocket: Any, *, subprotocol: str | None, timeout: float) -> None:
+    """
+    Accept the socket, unless the application has done that already.
+
+    Raises:
+        WebSocketDisconnect: If the client has gone, or was not there within ``timeout``.
+        UnsupportedSocket: If there would be no way to send to it.
+    """
+    if not is_websocket(websocket):
+        if not can_send(websocket):
+            raise UnsupportedSocket(
+                f"{type(websocket).__name__} cannot be connected: it is no Starlette WebSocket "
+                "and has none of send_text, send_json, send_bytes"
+            )
+        result = websocket.accept() if callable(getattr(websocket, "accept", None)) else None
+        if inspect.isawaitable(result):
+            await result
+        return
+    if websocket.application_state is not WebSocketState.CONNECTING:
+        return
+    try:
+        async with asyncio.timeout(timeout):
+            await websocket.accept(subprotocol=subprotocol)
+    except TimeoutError:
+        raise SessionEnded(CloseCode.ABNORMAL, "the accept took too long") from None
+    except (OSError, RuntimeError) as error:  # what servers raise when the client has gone
+        raise SessionEnded(CloseCode.ABNORMAL, str(error)) from error
+
+
+def adopt(
+    node: Node, websocket: Any, encoder: Encoder, *, user: Hashable | None, watch_end: bool
+) -> Connection:
+    """
+    Register an accepted socket; it is in no room yet.
+
+    Args:
+        node: The node of the running loop.
+        websocket: A Starlette WebSocket, or a stub.
+        encoder: Its wire format.
+        user: Whoever it belongs to.
+        watch_end: Whether the end of the endpoint ends the connection; False for a session,
+            which sees to that itself.
+    """
+    settings = node.settings
+    if not is_websocket(websocket):
+        stub = node.register(
+            websocket, StubTransport(websocket, node.runtime), encoder, user=user, client=None
+        )
+        if watch_end:
+            _watch_task(node, stub)
+        return stub
+
+    def disconnected(code: int, reason: str) -> None:
+        node.end(connection, ExitReason(Ending.DISCONNECTED, code, reason))
+
+    send, receive = websocket._send, websocket._receive  # noqa: SLF001 - see the module docstring
+    inbound = Inbound(receive, node.runtime, disconnected)
+    connection = node.register(
+        websocket,
+        AsgiTransport(send, node.runtime, linger=settings.close_timeout),
+        encoder,
+        user=user,
+        client=client_address(websocket),
+        inbound=inbound,
+    )
+    node.watch_endpoint(connection, asyncio.current_task())
+    websocket._receive = inbound.receive  # noqa: SLF001
+    websocket._send = _EndpointSend(connection)  # noqa: SLF001
+    if watch_end:
+        _watch_endpoint(node, connection, websocket)
+    return connection
+
+
+async def send(connection: Connection, chunk: Chunk, *, written: bool) -> None:
+    """
+    Send for the endpoint itself: in order, never dropped, waiting while the client is behind.
+
+    Args:
+        connection: To whom.
+        chunk: What; it must be pinned.
+        written: Whether to wait until it is written, rather than until there is space for it.
+
+    Raises:
+        WebSocketDisconnect: If the connection has ended, or ends meanwhile. The deadline of
+            a write bounds the wait.
+    """
+    done: asyncio.Future[bool] | None = None
+    if written:
+        done = asyncio.get_running_loop().create_future()
+        chunk.on_settled = _resolve(done)
+    while (offer := connection.actor.deliver(chunk)) is Offer.FULL:
+        latch = FlushLatch()
+        connection.actor.when_flushed(latch)
+        await latch.wait(connection.actor.send_timeout)
+    if offer is Offer.TOO_LARGE:
+        chunk.on_settled = None
+        raise SessionEnded(CloseCode.MESSAGE_TOO_BIG, "larger than the mailbox allows")
+    if not offer.taken or (done is not None and not await done):
+        raise _ended(connection)
+
+
+def close_reason(error: BaseException | None) -> ExitReason:
+    """Return how an endpoint that ended with ``error``, or None, closes its socket."""
+    if error is None:
+        return ExitReason(Ending.LEFT, CloseCode.NORMAL)
+    if isinstance(error, ConnectionRefused):
+        return ExitReason(Ending.LEFT, error.code, error.reason)
+    if isinstance(error, WebSocketDisconnect):
+        return ExitReason(Ending.LEFT, CloseCode.NORMAL)
+    if isinstance(error, asyncio.CancelledError):
+        return ExitReason(Ending.SHUTDOWN, CloseCode.SERVICE_RESTART, "endpoint cancelled")
+    return ExitReason(
+        Ending.HANDLER_FAILED, CloseCode.INTERNAL_ERROR, error=error
+    )
+
+
+async def leave_endpoint(
+    node: Node, connection: Connection, error: BaseException | None
+) -> bool:
+    """
+    Close the socket of an endpoint that ends: flush, then the close frame; bounded.
+
+    Returns:
+        Whether ``error`` is the cancellation of an endpoint whose client had gone.
+    """
+    ours = node.endpoint_ended(connection) and isinstance(error, asyncio.CancelledError)
+    node.end(connection, close_reason(None if ours else error), flush=True)
+    await connection.wait_closed()
+    return ours
+
+
+class _EndpointSend:
+    """The ASGI ``send`` of an endpoint's own WebSocket: a sender like every other."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def __call__(self, event: Any) -> None:
+        connection = self._connection
+        if event["type"] == "websocket.close":
+            connection.actor.close(
+                ExitReason(Ending.LEFT, event.get("code", 1000), event.get("reason") or ""),
+                flush=True,
+            )
+            await connection.wait_closed()
+            return
+        payload = event.get("bytes")
+        chunk = Chunk((Frame(event["text"] if payload is None else payload),), pinned=True)
+        await send(connection, chunk, written=True)
+
+
+def _watch_endpoint(node: Node, connection: Connection, websocket: WebSocket) -> None:
+    scope = websocket.scope
+    for name in ("fastapi_function_astack", "fastapi_astack"):
+        stack = scope.get(name)
+        if isinstance(stack, AsyncExitStack):
+
+            async def ended(_: object, error: BaseException | None, __: object) -> bool:
+                return await leave_endpoint(node, connection, error)
+
+            stack.push_async_exit(ended)
+            return
+    _watch_task(node, connection)
+
+
+def _watch_task(node: Node, connection: Connection) -> None:
+    """
+    End the connection with the task that connects it.
+
+    Unless that task is a wrapper around the very call of ``connect``, as ``asyncio.wait_for``
+    makes one on Python 3.11: its end says nothing about the endpoint.
+    """
+    task = asyncio.current_task()
+    if task is None:
+        return
+    code = getattr(task.get_coro(), "cr_code", None)
+    if code is not None and code.co_name == "connect" and "self" in code.co_varnames[:1]:
+        return
+
+    def ended(ended_task: asyncio.Task[Any]) -> None:
+        error = None if ended_task.cancelled() else ended_task.exception()
+        reason = (
+            ExitReason(Ending.SHUTDOWN, CloseCode.SERVICE_RESTART, "endpoint cancelled")
+            if ended_task.cancelled()
+            else close_reason(error)
+        )
+        node.endpoint_ended(connection)
+        if is_websocket(connection.websocket):
+            node.end(connection, reason, flush=True)
+        else:
+            node.release(connection, reason)
+
+    task.add_done_callback(ended)
+
+
+def _resolve(future: asyncio.Future[bool]) -> Any:
+    def settled(delivered: bool) -> None:
+        if not future.done():
+            future.set_result(delivered)
+
+    return settled
+
+
+def _ended(connection: Connection) -> SessionEnded:
+    reason = connection.actor.reason or connection.reason
+    if reason is None:
+        return SessionEnded(CloseCode.ABNORMAL)
+    return SessionEnded(int(reason.code), reason.text)

@@ -1,0 +1,429 @@
+"""
+The supervisor: one object for an application, whatever loops and threads it runs in.
+
+It belongs to no loop and can be made at import time. Each event loop that connects a socket
+gets a :class:`~supervisor.node.Node` on first use; the broker links the nodes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Sequence
+from contextlib import asynccontextmanager, suppress
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+from actors.errors import MessageTooLarge
+from actors.exits import CloseCode, Ending, ExitReason
+from actors.messages import Publication
+from actors.receipts import Receipt
+from supervisor.brokers.memory import MemoryBroker
+from supervisor.codecs.json import JsonCodec
+from supervisor.codecs.msgpack import MessagePackCodec
+from supervisor.errors import Drained, NotStarted, UnknownConnection
+from supervisor.hooks import Hooks
+from supervisor.node import EVERYONE, Node, user_room
+from supervisor.registry import ClosedConnection, Connection
+from supervisor.rooms import room_name
+from supervisor.server_check import warn_about_server
+from supervisor.sessions.plain import Session
+from supervisor.settings import Settings
+from supervisor.statistics import Statistics, statistics_of
+
+if TYPE_CHECKING:
+    from starlette.websockets import WebSocket
+
+    from supervisor.brokers.base import Broker
+
+__all__ = ["Supervisor", "SupervisorState"]
+
+
+class SupervisorState(IntEnum):
+    """Life of a supervisor; after the last it may be started again."""
+
+    NEW = 0
+    RUNNING = 1
+    DRAINING = 2
+    """It takes no new connection and no publication."""
+    STOPPED = 3
+
+
+class Supervisor:
+    """
+    Supervises the WebSocket connections of an application.
+
+    Args:
+        settings: What may be set; without it, ``arguments``, environment and file say.
+        on_join: Called with connection and room, once a membership.
+        on_leave: Called with connection and room, once a membership.
+        on_close: Called with a :class:`~supervisor.registry.ClosedConnection`, once a connection.
+        arguments: Settings by name.
+
+    Attributes:
+        settings: As they are in force.
+        state: Where it is in its life.
+
+    Raises:
+        SettingsError: If a setting is unknown or impossible.
+
+    Every method that publishes or sends takes as ``data``: ``str`` for a text frame, ``bytes`` for
+    a binary one, anything else for JSON text (MessagePack for a client that asked for it).
+    ``exclude`` is a session, connection or WebSocket, or a collection of them.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        on_join: Callable[[Connection, Hashable], Awaitable[None] | None] | None = None,
+        on_leave: Callable[[Connection, Hashable], Awaitable[None] | None] | None = None,
+        on_close: Callable[[ClosedConnection], Awaitable[None] | None] | None = None,
+        **arguments: Any,
+    ) -> None:
+        if settings is not None and arguments:
+            raise TypeError("pass a Settings object or settings by name, not both")
+        self.settings = settings if settings is not None else Settings(**arguments)
+        self.state = SupervisorState.NEW
+        self.json = JsonCodec()
+        self._msgpack = MessagePackCodec()
+        self._hooks = Hooks(on_join, on_leave, on_close)
+        self._broker: Broker = MemoryBroker()
+        self._nodes: dict[asyncio.AbstractEventLoop, Node] = {}  # replaced, never changed
+        self._lock = threading.Lock()  # of _nodes' changes
+        self._closed: deque[ClosedConnection] = deque(maxlen=self.settings.closed_ring)
+
+    # Life.
+
+    def start(self) -> None:
+        """
+        Take connections and publications from now on; needs no loop. Idempotent.
+
+        The first session starts it too.
+        """
+        if self.state is not SupervisorState.RUNNING:
+            self.state = SupervisorState.RUNNING
+            for node in self.nodes:
+                node.draining = False
+            warn_about_server()
+
+    @asynccontextmanager
+    async def lifespan(self, app: object) -> AsyncIterator[None]:  # noqa: ARG002 - Starlette's signature
+        """Start, and at the end drain and stop: ``FastAPI(lifespan=supervisor.lifespan)``."""
+        self.start()
+        try:
+            yield
+        finally:
+            await self.aclose()
+
+    async def drain(self, timeout: float | None = None) -> None:
+        """
+        Take no new connection, and close all with 3001 after what waits for them.
+
+        Args:
+            timeout: Longest wait, in seconds; ``drain_timeout`` by default.
+        """
+        if self.state is SupervisorState.RUNNING:
+            self.state = SupervisorState.DRAINING
+        seconds = self.settings.drain_timeout if timeout is None else timeout
+        await self._on_every_node(lambda node: node.drain(seconds), seconds)
+
+    async def aclose(self, timeout: float | None = None) -> None:
+        """Drain, and stop every actor and job. Idempotent; :meth:`start` begins anew."""
+        if self.state is SupervisorState.RUNNING:
+            self.state = SupervisorState.DRAINING
+        seconds = self.settings.drain_timeout if timeout is None else timeout
+        await self._on_every_node(lambda node: node.aclose(seconds), 2 * seconds)
+        with self._lock:
+            for node in self._nodes.values():
+                self._broker.detach(node)
+            self._nodes = {}
+        self.state = SupervisorState.STOPPED
+
+    # Connections.
+
+    def session(
+        self, websocket: WebSocket, *, rooms: Sequence[str] = (), user: Hashable | None = None
+    ) -> Session:
+        """
+        Return a session to enter: ``async with supervisor.session(websocket, rooms=["a"])``.
+
+        Args:
+            websocket: Not accepted yet, unless the application wants to do that itself.
+            rooms: To join.
+            user: Whoever it belongs to: ``send_to_user`` and ``kick`` find it by this.
+
+        Raises:
+            InvalidRoomName: If a room cannot be called that.
+        """
+        if isinstance(rooms, str):
+            raise TypeError(f"rooms is a sequence of names: rooms=[{rooms!r}]")
+        return Session(
+            self.open_node, websocket, self.json, self._msgpack, rooms=rooms, user=user
+        )
+
+    async def join(self, target: object, room: str) -> bool:
+        """
+        Make a connection a member of ``room``; return whether it was none before.
+
+        Args:
+            target: A session, connection or WebSocket of the running loop.
+            room: Its name.
+
+        Raises:
+            JoinRefused: If a limit is reached.
+            UnknownConnection: If it is not connected.
+            WrongLoop: If it belongs to another loop.
+        """
+        node, connection = self._connected(target)
+        node.check_loop()
+        return await node.join(connection, room_name(room))
+
+    async def leave(self, target: object, room: str) -> None:
+        """
+        End the membership of a connection in ``room``.
+
+        Raises:
+            NotAMember: If it is not in it.
+            UnknownConnection: If it is not connected.
+            WrongLoop: If it belongs to another loop.
+        """
+        node, connection = self._connected(target)
+        node.check_loop()
+        node.leave(connection, room_name(room))
+
+    async def kick(
+        self,
+        target: object,
+        code: int = CloseCode.FORCE_DISCONNECT,
+        reason: str = "kicked",
+    ) -> int:
+        """
+        Close a connection, or all connections of a user.
+
+        What waits for them is dropped. From any loop; does not wait for the closing.
+
+        Args:
+            target: A session, connection or WebSocket, or a user.
+            code: Close code, 1000 or from 3000 to 4999.
+            reason: For people; at most 123 bytes of it travel.
+
+        Returns:
+            How many connections that was.
+        """
+        if not (code == CloseCode.NORMAL or 3000 <= code <= 4999):
+            raise ValueError(f"a close code is 1000 or from 3000 to 4999, not {code}")
+        found = self.find(target)
+        pairs = [found] if found is not None else self._of_user(target)
+        exit_reason = ExitReason(Ending.KICKED, code, reason)
+        for node, connection in pairs:
+            node.post(_ending(node, connection, exit_reason))
+        return len(pairs)
+
+    def members(self, room: str) -> frozenset[Connection]:
+        """Return who is in ``room``, in this process; from any thread."""
+        name = room_name(room)
+        return frozenset(
+            connection for node in self.nodes for connection in node.members(name)
+        )
+
+    # Publications.
+
+    async def publish(
+        self, room: str, data: object, *, key: Hashable | None = None, exclude: object = None
+    ) -> Receipt:
+        """
+        Publish to ``room``: everybody who is in it when its turn comes gets it, in order.
+
+        Waits for space in the room's mailbox, and for its turn; never for a socket.
+
+        Args:
+            room: A room without members takes it too: the receipt says that nobody did.
+            data: See the class.
+            key: While a message waits for a slow client, a newer one of the same key replaces it.
+            exclude: Who does not get it.
+
+        Returns:
+            How many took it, how many not, and why.
+
+        Raises:
+            MailboxFull: If the room had no space within ``publish_timeout``.
+            MessageTooLarge: If it is larger than a connection's mailbox.
+            UnserialisableData: If it cannot be expressed as JSON.
+            InvalidRoomName: If there can be no such room.
+            NotStarted, Drained: If the supervisor does not run.
+        """
+        return await self.publish_to(room_name(room), data, key=key, exclude=exclude)
+
+    def publish_nowait(
+        self, room: str, data: object, *, key: Hashable | None = None, exclude: object = None
+    ) -> None:
+        """
+        Publish to ``room`` without waiting; from any thread, with or without a loop.
+
+        Raises:
+            MailboxFull: If the room, or the way to its loop, can take no more.
+            MessageTooLarge, UnserialisableData, InvalidRoomName, NotStarted, Drained: As
+                :meth:`publish`.
+        """
+        name = room_name(room)
+        self._broker.publish_nowait(name, self._publication(name, data, key, exclude))
+
+    async def send_to_user(
+        self, user: Hashable, data: object, *, exclude: object = None
+    ) -> Receipt:
+        """Publish to every connection of ``user``; as :meth:`publish`."""
+        return await self.publish_to(user_room(user), data, exclude=exclude)
+
+    async def broadcast(self, data: object, *, exclude: object = None) -> Receipt:
+        """Publish to every connection; as :meth:`publish`."""
+        return await self.publish_to(EVERYONE, data, exclude=exclude)
+
+    async def publish_to(
+        self,
+        room: Hashable,
+        data: object,
+        *,
+        key: Hashable | None = None,
+        exclude: object = None,
+        flush: bool = False,
+    ) -> Receipt:
+        """
+        Publish to a room under any name, internal ones too; what the faces are built on.
+
+        Args:
+            room: As the node knows it; not checked.
+            data: See the class.
+            key: See :meth:`publish`.
+            exclude: Who does not get it.
+            flush: Whether to wait, ``flush_timeout`` at most, until idle sockets have it.
+        """
+        publication = self._publication(room, data, key, exclude)
+        return await self._broker.publish(room, publication, flush=flush)
+
+    # Looking.
+
+    @property
+    def nodes(self) -> list[Node]:
+        """The nodes of this process; from any thread."""
+        return list(self._nodes.values())
+
+    @property
+    def closed(self) -> list[ClosedConnection]:
+        """The last closed connections, the newest last."""
+        return list(self._closed)
+
+    @property
+    def healthy(self) -> bool:
+        """False once a room has crashed more often than ``restart_intensity`` allows."""
+        return not any(node.failed_rooms for node in self.nodes)
+
+    def statistics(self) -> Statistics:
+        """Return a snapshot; from any thread."""
+        return statistics_of(self.nodes)
+
+    def find(self, target: object) -> tuple[Node, Connection] | None:
+        """Return the registered connection of a session, connection or WebSocket, and its node."""
+        if isinstance(target, Session):
+            target = target.connection
+        for node in self.nodes:
+            connection = (
+                node.registry.get(target.id)
+                if isinstance(target, Connection)
+                else node.registry.of_socket(target)
+            )
+            if connection is not None:
+                return node, connection
+        return None
+
+    def open_node(self) -> Node:
+        """Return the node of the running loop, made on first use; the first one starts all."""
+        loop = asyncio.get_running_loop()
+        node = self._nodes.get(loop)
+        if node is None:
+            if self.state is SupervisorState.NEW:
+                self.start()
+            with self._lock:
+                self._forget_dead_loops()
+                node = Node(self.settings, self._hooks, self._closed.append)
+                node.draining = self.state is not SupervisorState.RUNNING
+                self._nodes = {**self._nodes, loop: node}
+                self._broker.attach(node)
+        return node
+
+    def _forget_dead_loops(self) -> None:
+        for loop, node in self._nodes.items():
+            if loop.is_closed():
+                self._broker.detach(node)
+        self._nodes = {
+            loop: node for loop, node in self._nodes.items() if not loop.is_closed()
+        }
+
+    def _publication(
+        self, room: Hashable, data: object, key: Hashable | None, exclude: object
+    ) -> Publication:
+        self._check_running()
+        publication = Publication(
+            data,
+            self.json,
+            key=None if key is None else (room, key),
+            exclude=self._excluded(exclude),
+        )
+        if publication.size > self.settings.mailbox_bytes:
+            raise MessageTooLarge(
+                f"the message has {publication.size} bytes; mailbox_bytes allows "
+                f"{self.settings.mailbox_bytes}"
+            )
+        return publication
+
+    def _excluded(self, exclude: object) -> frozenset[Hashable]:
+        if exclude is None:
+            return frozenset()
+        targets = exclude if isinstance(exclude, list | tuple | set | frozenset) else [exclude]
+        found = (self.find(target) for target in targets)
+        return frozenset(pair[1].id for pair in found if pair is not None)
+
+    def _check_running(self) -> None:
+        if self.state is SupervisorState.NEW:
+            raise NotStarted(
+                "the supervisor was not started: pass supervisor.lifespan to the application, "
+                "or call start()"
+            )
+        if self.state is not SupervisorState.RUNNING:
+            raise Drained("the supervisor was drained and takes nothing more")
+
+    def _connected(self, target: object) -> tuple[Node, Connection]:
+        found = self.find(target)
+        if found is None:
+            raise UnknownConnection(f"{target!r} is not, or no longer, connected here")
+        return found
+
+    def _of_user(self, user: object) -> list[tuple[Node, Connection]]:
+        if not isinstance(user, Hashable):
+            return []
+        return [
+            (node, connection)
+            for node in self.nodes
+            for connection in node.registry.of_user(user)
+        ]
+
+    async def _on_every_node(
+        self, call: Callable[[Node], Coroutine[Any, Any, None]], timeout: float
+    ) -> None:
+        with self._lock:
+            self._forget_dead_loops()
+        here = asyncio.get_running_loop()
+        waits: list[Awaitable[None]] = []
+        for loop, node in self._nodes.items():
+            if loop is here:
+                waits.append(call(node))
+            elif loop.is_running():
+                there = asyncio.run_coroutine_threadsafe(call(node), loop)
+                waits.append(asyncio.wait_for(asyncio.wrap_future(there), timeout + 1.0))
+        with suppress(TimeoutError):
+            await asyncio.gather(*waits)
+
+
+def _ending(node: Node, connection: Connection, reason: ExitReason) -> Callable[[], None]:
+    return lambda: node.end(connection, reason)

@@ -1,0 +1,1 @@
+"""What operators see: events here; metrics and alert rules come with theirs."""
