@@ -43,7 +43,7 @@ from supervisor.integrations.connection_manager import (  # noqa: E402
     FlatConnectionManager,
     TargetFirstConnectionManager,
 )
-from supervisor.registry import ClosedConnection, Connection  # noqa: E402
+from supervisor.connection import ClosedConnection, Connection  # noqa: E402
 from supervisor.sessions.plain import Session  # noqa: E402
 from supervisor.settings import Settings  # noqa: E402
 from supervisor.statistics import Statistics  # noqa: E402

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 
-from supervisor.registry import ClosedConnection, Connection
+from actors.interfaces import FaultReporter
+from actors.runtime import Runtime
+from supervisor.connection import ClosedConnection, Connection
 
-__all__ = ["Hooks"]
+__all__ = ["HookCaller", "Hooks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +30,37 @@ class Hooks:
     on_join: Callable[[Connection, Hashable], Awaitable[None] | None] | None = None
     on_leave: Callable[[Connection, Hashable], Awaitable[None] | None] | None = None
     on_close: Callable[[ClosedConnection], Awaitable[None] | None] | None = None
+
+
+class HookCaller:
+    """Calls the hooks on one node, where nothing that they do can harm."""
+
+    def __init__(self, hooks: Hooks, runtime: Runtime, on_fault: FaultReporter) -> None:
+        self._hooks = hooks
+        self._runtime = runtime
+        self._on_fault = on_fault
+
+    def joined(self, connection: Connection, room: Hashable) -> None:
+        """Call ``on_join``."""
+        self._call("on_join", self._hooks.on_join, connection, room)
+
+    def left(self, connection: Connection, room: Hashable) -> None:
+        """Call ``on_leave``."""
+        self._call("on_leave", self._hooks.on_leave, connection, room)
+
+    def closed(self, closed: ClosedConnection) -> None:
+        """Call ``on_close``."""
+        self._call("on_close", self._hooks.on_close, closed)
+
+    def _call(
+        self, name: str, hook: Callable[..., Awaitable[None] | None] | None, *arguments: object
+    ) -> None:
+        if hook is None:
+            return
+        try:
+            pending = hook(*arguments)
+        except Exception as error:  # noqa: BLE001 - an application's hook must not stop the machine
+            self._on_fault(f"hook {name}", error)
+        else:
+            if pending is not None:
+                self._runtime.run(pending, name=f"hook {name}")

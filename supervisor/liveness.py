@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from actors.exits import CloseCode, Ending, ExitReason
 from actors.runtime import Runtime
-from supervisor.registry import Connection
+from supervisor.connection import Connection
 from supervisor.settings import Settings
 
 __all__ = ["LIFETIME_JITTER", "watch_liveness"]

@@ -1,37 +1,278 @@
-"""What a room may be called."""
+"""
+The rooms of a node: a table of room actors, which come with the first member and go with the last.
+
+Room actors own the membership; this table starts them, restarts those that crash with the same
+members, and passes joins and leaves on to them.
+"""
 
 from __future__ import annotations
 
-import unicodedata
+from collections import Counter, deque
 from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
 
-from supervisor.errors import InvalidRoomName
+from actors.actor import Actor
+from actors.connection import ConnectionActor
+from actors.errors import RoomFull
+from actors.exits import CloseCode, Ending, ExitReason
+from actors.interfaces import FaultReporter
+from actors.mailbox import Mailbox
+from actors.membership import Membership
+from actors.messages import Join, Leave, RoomMessage
+from actors.overflow import DropReason, Overflow
+from actors.ref import ActorRef
+from actors.room import RoomActor
+from actors.runtime import Cell, Runtime
+from supervisor.errors import JoinRefused, NotAMember
+from supervisor.hooks import HookCaller
+from supervisor.connection import Connection
+from supervisor.registry import Registry
+from supervisor.restart import RestartWindow
+from supervisor.settings import Settings
+from supervisor.telemetry.logging import event_logger
 
-__all__ = ["MAX_ROOM_NAME", "RESERVED", "room_name"]
+__all__ = ["EVERYONE", "Room", "Rooms", "user_room"]
 
-MAX_ROOM_NAME = 255
-"""Characters that the name of a room may have."""
+EVERYONE = "$everyone"
+"""The room that every connection is in: a broadcast is a publication there."""
 
-RESERVED = "$"
-"""What the names of rooms that are not the application's begin with."""
+FAILED_ROOMS = 100
+"""Rooms remembered as given up, at most."""
 
 
-def room_name(name: Hashable) -> str:
+def user_room(user: Hashable) -> Hashable:
+    """Return the room that every connection of ``user`` is in."""
+    return f"user:{user}" if isinstance(user, str) else ("user", user)
+
+
+@dataclass(slots=True)
+class Room:
+    """What is kept of a room while it has members, whatever becomes of its actor."""
+
+    ref: ActorRef[RoomMessage]
+    membership: Membership[ConnectionActor]
+    crashes: RestartWindow
+
+
+class Rooms:
     """
-    Return ``name``, if it is one.
+    Rooms by name; the listener of their actors.
 
-    Raises:
-        InvalidRoomName: If it is no ``str`` of 1 to 255 characters without control characters,
-            or begins with ``$``.
+    Attributes:
+        failed: Rooms that were given up, the newest last.
+        dropped: Counts messages lost on their way to a member, by reason; shared with the node.
     """
-    if not isinstance(name, str):
-        raise InvalidRoomName(f"a room is named by a str, not by {type(name).__name__}")
-    if not 1 <= len(name) <= MAX_ROOM_NAME:
-        raise InvalidRoomName(
-            f"a room name has 1 to {MAX_ROOM_NAME} characters, not {len(name)}"
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        settings: Settings,
+        registry: Registry,
+        hooks: HookCaller,
+        on_fault: FaultReporter,
+        dropped: Counter[str],
+    ) -> None:
+        self.failed: deque[Hashable] = deque(maxlen=FAILED_ROOMS)
+        self.dropped = dropped
+        self._runtime = runtime
+        self._settings = settings
+        self._registry = registry
+        self._hooks = hooks
+        self._on_fault = on_fault
+        self._rooms: dict[Hashable, Room] = {}
+        self._log = event_logger()
+
+    def __len__(self) -> int:
+        return len(self._rooms)
+
+    def get(self, name: Hashable) -> Room | None:
+        """Return the room, if anybody is in it."""
+        return self._rooms.get(name)
+
+    def has_place(self, name: Hashable) -> bool:
+        """Whether one more connection may be in the room."""
+        limit = self._settings.max_connections_per_room
+        room = self._rooms.get(name)
+        return limit is None or room is None or len(room.membership) < limit
+
+    def members(self, name: Hashable) -> list[Connection]:
+        """Return who is in the room; may be called from any thread."""
+        room = self._rooms.get(name)
+        if room is None:
+            return []
+        members = (self._registry.of_actor(actor) for actor in room.membership.snapshot())
+        return [
+            member
+            for member in members
+            if member is not None and member.reason is None and name in member.room_names
+        ]
+
+    async def join(self, connection: Connection, name: Hashable) -> bool:
+        """
+        Make ``connection`` a member; return whether it was none before.
+
+        Raises:
+            JoinRefused: If a limit is reached, or the connection has ended meanwhile.
+        """
+        names = connection.room_names
+        if name in names:
+            return False
+        limit = self._settings.max_rooms_per_connection
+        if len(names) >= limit:
+            raise JoinRefused(CloseCode.ROOM_LIMIT, f"a connection may be in {limit} rooms")
+        names.add(name)
+        try:
+            await self._ask_to_join(connection, name, internal=False)
+        except BaseException as error:
+            names.discard(name)
+            self.tell_leave(connection, name)  # it waits behind the join, if that waits
+            if isinstance(error, RoomFull):
+                raise JoinRefused(CloseCode.ROOM_LIMIT, str(error)) from error
+            raise
+        return True
+
+    async def join_internal(self, connection: Connection) -> None:
+        """
+        Join the rooms that every connection is in: everyone's, and its user's.
+
+        Raises:
+            JoinRefused: If the connection has ended meanwhile.
+        """
+        await self._ask_to_join(connection, EVERYONE, internal=True)
+        if connection.user is not None:
+            await self._ask_to_join(connection, user_room(connection.user), internal=True)
+
+    async def _ask_to_join(
+        self, connection: Connection, name: Hashable, *, internal: bool
+    ) -> None:
+        if connection.reason is None:
+            await self._open(name, internal=internal).ref.ask(
+                Join(connection.actor), timeout=self._settings.publish_timeout, at_once=True
+            )
+        if connection.reason is not None:  # perhaps meanwhile: its leaves came before the join
+            self.tell_leave(connection, name)
+            raise JoinRefused(connection.reason.code, "the connection has ended")
+
+    def join_nowait(
+        self, connection: Connection, name: Hashable, *, internal: bool = False
+    ) -> None:
+        """As :meth:`join`, without waiting for a room that is busy, and without limits."""
+        if not internal:
+            connection.room_names.add(name)
+        self._open(name, internal=internal).ref.tell(Join(connection.actor), at_once=True)
+
+    def leave(self, connection: Connection, name: Hashable) -> None:
+        """
+        End the membership of ``connection``: no later publication reaches it.
+
+        Raises:
+            NotAMember: If it is in no such room.
+        """
+        if name not in connection.room_names:
+            raise NotAMember(f"connection {connection.id} is not in room {name!r}")
+        connection.room_names.discard(name)
+        if connection.user is None or name != user_room(connection.user):
+            self.tell_leave(connection, name)
+
+    def leave_all(self, connection: Connection) -> None:
+        """End every membership of a connection that was reaped."""
+        for name in connection.room_names:
+            self.tell_leave(connection, name)
+        connection.room_names.clear()
+        self.tell_leave(connection, EVERYONE)
+        if connection.user is not None:
+            self.tell_leave(connection, user_room(connection.user))
+
+    def tell_leave(self, connection: Connection, name: Hashable) -> None:
+        """Tell the room, if there is one, that ``connection`` leaves; harmless if it is not in it."""
+        room = self._rooms.get(name)
+        if room is not None:
+            room.ref.tell(Leave(connection.actor), at_once=True)
+
+    def crashed(self, cell: Cell[Any], actor: RoomActor[Any], reason: ExitReason) -> (
+        Actor[Any] | None
+    ):
+        """Return the successor of a room actor that crashed; None when it crashes too often."""
+        room = self._rooms.get(actor.name)
+        if room is None or room.ref is not cell.ref:
+            return None
+        self._log.error(
+            "room.crashed", room=actor.name, members=len(room.membership), exc_info=reason.error
         )
-    if not name.isprintable() and any(unicodedata.category(c) in {"Cc", "Cs"} for c in name):
-        raise InvalidRoomName(f"a room name has no control characters: {name[:40]!r}")
-    if name.startswith(RESERVED):
-        raise InvalidRoomName(f"room names that begin with {RESERVED!r} are reserved: {name!r}")
-    return name
+        if room.crashes.allows(self._runtime.clock()):
+            return actor.successor()
+        self._give_up(actor.name, room)
+        return None
+
+    def _give_up(self, name: Hashable, room: Room) -> None:
+        """Close the members of a room that crashes again and again: they come back to a new one."""
+        del self._rooms[name]
+        self.failed.append(name)
+        self._log.critical("room.failed", room=name, members=len(room.membership))
+        reason = ExitReason(Ending.ROOM_FAILED, CloseCode.ROOM_FAILED, f"room {name} failed")
+        for actor in room.membership.snapshot():
+            room.membership.leave(actor)
+            self.member_left(name, actor)
+            actor.close(reason)
+
+    def _open(self, name: Hashable, *, internal: bool) -> Room:
+        """Return the room, with an actor to talk to; made when there is none."""
+        room = self._rooms.get(name)
+        if room is None:
+            settings = self._settings
+            membership: Membership[ConnectionActor] = Membership()
+            actor = RoomActor(
+                name,
+                membership,
+                self,
+                self._on_fault,
+                capacity=None if internal else settings.max_connections_per_room,
+            )
+            mailbox = Mailbox[RoomMessage](
+                settings.room_mailbox_messages, settings.room_mailbox_bytes, Overflow.REFUSE
+            )
+            room = self._rooms[name] = Room(
+                self._runtime.spawn(actor, mailbox, name=f"room {name!r}"),
+                membership,
+                RestartWindow(settings.restart_intensity, settings.restart_period),
+            )
+        return room
+
+    # What room actors tell; see actors.interfaces.RoomListener.
+
+    def member_joined(self, room: Hashable, actor: ConnectionActor) -> None:
+        """Count the membership, and call the application's hook for its own rooms."""
+        connection = self._registry.of_actor(actor)
+        if connection is None:  # it ended while the join waited; its leave waits behind it
+            return
+        connection.memberships += 1
+        if room in connection.room_names:
+            connection.hooked_rooms.add(room)
+            self._hooks.joined(connection, room)
+
+    def member_left(self, room: Hashable, actor: ConnectionActor) -> None:
+        """Undo what :meth:`member_joined` did."""
+        connection = self._registry.of_actor(actor)
+        if connection is None:
+            return
+        connection.memberships -= 1
+        if room in connection.hooked_rooms:
+            connection.hooked_rooms.discard(room)
+            self._hooks.left(connection, room)
+        self._registry.let_go(connection)
+
+    def room_empty(self, room: Hashable) -> bool:
+        """Let the actor of an empty room go."""
+        return self._rooms.pop(room, None) is not None
+
+    def room_dropped(self, room: Hashable, reason: DropReason, count: int) -> None:  # noqa: ARG002
+        """Count a loss that no connection has counted."""
+        if reason not in _COUNTED_BY_CONNECTION:
+            self.dropped[reason.value] += count
+
+
+_COUNTED_BY_CONNECTION = frozenset(
+    {DropReason.OLDEST, DropReason.NEWEST, DropReason.OVERFLOW, DropReason.SEND_FAILED}
+)
+"""Losses that the statistics of the connection have already."""

@@ -27,7 +27,7 @@ from actors.overflow import Offer
 from actors.receipts import FlushLatch
 from supervisor.errors import ConnectionRefused, SessionEnded, UnsupportedSocket
 from supervisor.node import Node
-from supervisor.registry import Connection
+from supervisor.connection import Connection
 from supervisor.transports.asgi import AsgiTransport
 from supervisor.transports.inbound import Inbound
 from supervisor.transports.stub import StubTransport, can_send
@@ -74,13 +74,14 @@ async def refuse(websocket: Any, refusal: ConnectionRefused) -> None:
                 await result
         elif websocket.application_state is WebSocketState.CONNECTED:
             await websocket.close(refusal.code, refusal.reason)
-        elif "websocket.http.response" in websocket.scope.get("extensions", {}):
-            headers = {"Retry-After": "5"} if refusal.status in {429, 503} else {}
+        elif refusal.status != 403 and "websocket.http.response" in websocket.scope.get(
+            "extensions", {}
+        ):
             response = PlainTextResponse(
-                f"{refusal.reason}\n", refusal.status, headers={"Connection": "close", **headers}
+                f"{refusal.reason}\n", refusal.status, headers={"Retry-After": "5"}
             )
             await websocket.send_denial_response(response)
-        else:
+        else:  # every server makes this a 403
             await websocket.close(refusal.code, refusal.reason)
     except Exception:  # noqa: BLE001, S110 - the client is gone already: it is refused all the same
         pass
@@ -151,7 +152,7 @@ def adopt(
         client=client_address(websocket),
         inbound=inbound,
     )
-    node.watch_endpoint(connection, asyncio.current_task())
+    node.endpoints.watch(connection, asyncio.current_task())
     websocket._receive = inbound.receive  # noqa: SLF001
     websocket._send = _EndpointSend(connection)  # noqa: SLF001
     if watch_end:
@@ -211,7 +212,7 @@ async def leave_endpoint(
     Returns:
         Whether ``error`` is the cancellation of an endpoint whose client had gone.
     """
-    ours = node.endpoint_ended(connection) and isinstance(error, asyncio.CancelledError)
+    ours = node.endpoints.ended(connection) and isinstance(error, asyncio.CancelledError)
     node.end(connection, close_reason(None if ours else error), flush=True)
     await connection.wait_closed()
     return ours
@@ -274,7 +275,7 @@ def _watch_task(node: Node, connection: Connection) -> None:
             if ended_task.cancelled()
             else close_reason(error)
         )
-        node.endpoint_ended(connection)
+        node.endpoints.ended(connection)
         if is_websocket(connection.websocket):
             node.end(connection, reason, flush=True)
         else:

@@ -24,9 +24,10 @@ from supervisor.codecs.json import JsonCodec
 from supervisor.codecs.msgpack import MessagePackCodec
 from supervisor.errors import Drained, NotStarted, UnknownConnection
 from supervisor.hooks import Hooks
-from supervisor.node import EVERYONE, Node, user_room
-from supervisor.registry import ClosedConnection, Connection
-from supervisor.rooms import room_name
+from supervisor.node import Node
+from supervisor.connection import ClosedConnection, Connection
+from supervisor.room_names import room_name
+from supervisor.rooms import EVERYONE, user_room
 from supervisor.server_check import warn_about_server
 from supervisor.sessions.plain import Session
 from supervisor.settings import Settings
@@ -137,7 +138,7 @@ class Supervisor:
         await self._on_every_node(lambda node: node.aclose(seconds), 2 * seconds)
         with self._lock:
             for node in self._nodes.values():
-                self._broker.detach(node)
+                self._broker.detach(node.delivery)
             self._nodes = {}
         self.state = SupervisorState.STOPPED
 
@@ -178,7 +179,7 @@ class Supervisor:
         """
         node, connection = self._connected(target)
         node.check_loop()
-        return await node.join(connection, room_name(room))
+        return await node.rooms.join(connection, room_name(room))
 
     async def leave(self, target: object, room: str) -> None:
         """
@@ -191,7 +192,7 @@ class Supervisor:
         """
         node, connection = self._connected(target)
         node.check_loop()
-        node.leave(connection, room_name(room))
+        node.rooms.leave(connection, room_name(room))
 
     async def kick(
         self,
@@ -218,14 +219,14 @@ class Supervisor:
         pairs = [found] if found is not None else self._of_user(target)
         exit_reason = ExitReason(Ending.KICKED, code, reason)
         for node, connection in pairs:
-            node.post(_ending(node, connection, exit_reason))
+            node.delivery.post(_ending(node, connection, exit_reason))
         return len(pairs)
 
     def members(self, room: str) -> frozenset[Connection]:
         """Return who is in ``room``, in this process; from any thread."""
         name = room_name(room)
         return frozenset(
-            connection for node in self.nodes for connection in node.members(name)
+            connection for node in self.nodes for connection in node.rooms.members(name)
         )
 
     # Publications.
@@ -317,7 +318,7 @@ class Supervisor:
     @property
     def healthy(self) -> bool:
         """False once a room has crashed more often than ``restart_intensity`` allows."""
-        return not any(node.failed_rooms for node in self.nodes)
+        return not any(node.rooms.failed for node in self.nodes)
 
     def statistics(self) -> Statistics:
         """Return a snapshot; from any thread."""
@@ -349,13 +350,13 @@ class Supervisor:
                 node = Node(self.settings, self._hooks, self._closed.append)
                 node.draining = self.state is not SupervisorState.RUNNING
                 self._nodes = {**self._nodes, loop: node}
-                self._broker.attach(node)
+                self._broker.attach(node.delivery)
         return node
 
     def _forget_dead_loops(self) -> None:
         for loop, node in self._nodes.items():
             if loop.is_closed():
-                self._broker.detach(node)
+                self._broker.detach(node.delivery)
         self._nodes = {
             loop: node for loop, node in self._nodes.items() if not loop.is_closed()
         }

@@ -23,9 +23,10 @@ from actors.receipts import Receipt
 from supervisor import sockets
 from supervisor.errors import ConnectionRefused
 from supervisor.integrations.views import RoomsView, SocketListView
-from supervisor.node import EVERYONE, Node, user_room
+from supervisor.node import Node
 from supervisor.origins import origin_allowed
-from supervisor.registry import Connection
+from supervisor.connection import Connection
+from supervisor.rooms import EVERYONE, user_room
 from supervisor.supervisor import Supervisor
 from supervisor.telemetry.logging import event_logger
 from supervisor.transports.stub import can_send
@@ -102,7 +103,7 @@ class _Face:
         if found is None:
             return False
         node, connection = found
-        if node.local:
+        if node.delivery.local:
             return await node.send(connection, message)
         there = asyncio.run_coroutine_threadsafe(node.send(connection, message), node.loop)
         return await asyncio.wrap_future(there)
@@ -118,7 +119,7 @@ class _Face:
         if found is not None:
             node, connection = found
             reason = ExitReason(Ending.DISCONNECTED, CloseCode.ABNORMAL, "cleaned up")
-            node.post(lambda: node.release(connection, reason))
+            node.delivery.post(lambda: node.release(connection, reason))
 
     async def _connect(
         self, websocket: Any, room: Hashable | None, user_id: Hashable | None
@@ -133,7 +134,7 @@ class _Face:
         else:
             node, connection = await self._accept(websocket, room, user_id)
         if room is not None:
-            await node.join(connection, room)
+            await node.rooms.join(connection, room)
 
     async def _accept(
         self, websocket: Any, room: Hashable | None, user_id: Hashable | None
@@ -154,7 +155,7 @@ class _Face:
             node.refused(refusal, user_id)
             await sockets.refuse(websocket, refusal)
             raise
-        await node.join_internal(connection)
+        await node.rooms.join_internal(connection)
         return node, connection
 
     async def _fan_out(self, room: Hashable, message: object, exclude: object) -> Receipt:
@@ -203,7 +204,7 @@ class _Face:
         known = [
             connection.websocket
             for node in self.supervisor.nodes
-            for connection in node.members(room)
+            for connection in node.rooms.members(room)
         ]
         return _distinct([*known, *self._assigned.get(room, ())])
 
@@ -226,7 +227,7 @@ class _Face:
         found = self.supervisor.find(websocket)
         if found is not None:
             node, connection = found
-            node.post(lambda: _leave(node, connection, room))
+            node.delivery.post(lambda: _leave(node, connection, room))
 
     # Sockets that were assigned to a view, where there may be no loop.
 
@@ -262,12 +263,12 @@ class _Face:
                     connection = sockets.adopt(
                         node, websocket, self.supervisor.json, user=None, watch_end=False
                     )
-                    node.join_nowait(connection, EVERYONE)
+                    node.rooms.join_nowait(connection, EVERYONE, internal=True)
                 else:
                     self._assigned.setdefault(room, []).append(websocket)
                     continue
                 if room is not None:
-                    node.join_nowait(connection, room)
+                    node.rooms.join_nowait(connection, room)
 
 
 class _RoomFace(_Face):
@@ -375,7 +376,7 @@ def _leave(node: Node, connection: Connection, room: Hashable | None) -> None:
     if connection.reason is not None:
         return
     if room is not None and room in connection.room_names:
-        node.leave(connection, room)
+        node.rooms.leave(connection, room)
     elif room is not None and connection.room_names:
         return
     if room is None or not connection.room_names:

@@ -23,7 +23,7 @@ from supervisor.errors import (
     UnsupportedSocket,
 )
 from supervisor.origins import origin_allowed
-from supervisor.rooms import room_name
+from supervisor.room_names import room_name
 
 if TYPE_CHECKING:
     from starlette.websockets import WebSocket
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from supervisor.codecs.json import JsonCodec
     from supervisor.codecs.msgpack import MessagePackCodec
     from supervisor.node import Node
-    from supervisor.registry import Connection
+    from supervisor.connection import Connection
 
 __all__ = ["MSGPACK_SUBPROTOCOL", "Session"]
 
@@ -132,9 +132,9 @@ class Session:
             raise
         connection.supervised = True
         try:
-            await node.join_internal(connection)
+            await node.rooms.join_internal(connection)
             for room in self._wanted:
-                await node.join(connection, room)
+                await node.rooms.join(connection, room)
         except BaseException as error:
             await sockets.leave_endpoint(node, connection, error)
             raise
@@ -263,7 +263,7 @@ class Session:
             JoinRefused: If a limit is reached, or the client has gone.
             InvalidRoomName: If it cannot be the name of a room.
         """
-        return await self._node.join(self.connection, room_name(room))
+        return await self._node.rooms.join(self.connection, room_name(room))
 
     async def leave(self, room: str) -> None:
         """
@@ -272,7 +272,7 @@ class Session:
         Raises:
             NotAMember: If it is not in it.
         """
-        self._node.leave(self.connection, room_name(room))
+        self._node.rooms.leave(self.connection, room_name(room))
 
     def _check_origin(self, node: Node) -> None:
         headers = self._websocket.headers

@@ -1,0 +1,37 @@
+"""What a room may be called."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Hashable
+
+from supervisor.errors import InvalidRoomName
+
+__all__ = ["MAX_ROOM_NAME", "RESERVED", "room_name"]
+
+MAX_ROOM_NAME = 255
+"""Characters that the name of a room may have."""
+
+RESERVED = "$"
+"""What the names of rooms that are not the application's begin with."""
+
+
+def room_name(name: Hashable) -> str:
+    """
+    Return ``name``, if it is one.
+
+    Raises:
+        InvalidRoomName: If it is no ``str`` of 1 to 255 characters without control characters,
+            or begins with ``$``.
+    """
+    if not isinstance(name, str):
+        raise InvalidRoomName(f"a room is named by a str, not by {type(name).__name__}")
+    if not 1 <= len(name) <= MAX_ROOM_NAME:
+        raise InvalidRoomName(
+            f"a room name has 1 to {MAX_ROOM_NAME} characters, not {len(name)}"
+        )
+    if not name.isprintable() and any(unicodedata.category(c) in {"Cc", "Cs"} for c in name):
+        raise InvalidRoomName(f"a room name has no control characters: {name[:40]!r}")
+    if name.startswith(RESERVED):
+        raise InvalidRoomName(f"room names that begin with {RESERVED!r} are reserved: {name!r}")
+    return name
