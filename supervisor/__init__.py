@@ -22,6 +22,7 @@ from actors import (  # noqa: E402 - after the check, whose message is clearer t
     Receipt,
     WrongLoop,
 )
+from supervisor.connection import ClosedConnection, Connection  # noqa: E402
 from supervisor.errors import (  # noqa: E402
     ConnectionRefused,
     Drained,
@@ -43,7 +44,6 @@ from supervisor.integrations.connection_manager import (  # noqa: E402
     FlatConnectionManager,
     TargetFirstConnectionManager,
 )
-from supervisor.connection import ClosedConnection, Connection  # noqa: E402
 from supervisor.sessions.plain import Session  # noqa: E402
 from supervisor.settings import Settings  # noqa: E402
 from supervisor.statistics import Statistics  # noqa: E402

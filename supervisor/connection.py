@@ -1,6 +1,4 @@
-"""
-A registered socket, while it lives and after: what the node keeps, and what applications see.
-"""
+"""A registered socket, while it lives and afterwards: what applications and the node see of it."""
 
 from __future__ import annotations
 

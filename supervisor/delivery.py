@@ -1,6 +1,4 @@
-"""
-What a broker calls back on a node: hands publications to rooms, from whatever thread they come.
-"""
+"""What a broker calls back on a node: hands publications to rooms, from whatever thread."""
 
 from __future__ import annotations
 
@@ -39,11 +37,9 @@ class Delivery:
     @property
     def local(self) -> bool:
         """Whether the caller runs on the node's loop."""
-        return asyncio._get_running_loop() is self._loop  # noqa: SLF001 - documented in asyncio.events
+        return asyncio._get_running_loop() is self._loop
 
-    async def deliver(
-        self, room: Hashable, publication: Publication, *, flush: bool
-    ) -> Receipt:
+    async def deliver(self, room: Hashable, publication: Publication, *, flush: bool) -> Receipt:
         """Hand over and wait for the room's turn; see the port."""
         found = self._rooms.get(room)
         if found is None:

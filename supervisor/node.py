@@ -27,12 +27,12 @@ from actors.receipts import FlushLatch
 from actors.room import RoomActor
 from actors.runtime import Cell, Runtime
 from supervisor.admission import Admission
+from supervisor.connection import ClosedConnection, Connection, Socket
 from supervisor.delivery import Delivery
 from supervisor.endpoints import Endpoints
 from supervisor.errors import ConnectionRefused
 from supervisor.hooks import HookCaller, Hooks
 from supervisor.liveness import watch_liveness
-from supervisor.connection import ClosedConnection, Connection, Socket
 from supervisor.registry import Registry
 from supervisor.rooms import Rooms, user_room
 from supervisor.server_signals import when_uvicorn_stops
@@ -80,7 +80,12 @@ class Node:
         self.open = 0
         self._hooks = HookCaller(hooks, self.runtime, self._fault)
         self.rooms = Rooms(
-            self.runtime, settings, self.registry, self._hooks, self._fault, self.dropped
+            self.runtime,
+            settings,
+            self.registry,
+            self._hooks,
+            on_fault=self._fault,
+            dropped=self.dropped,
         )
         self.delivery = Delivery(self.loop, self.rooms, settings)
         self.endpoints = Endpoints(self.runtime, settings)
@@ -173,9 +178,7 @@ class Node:
         self.open += 1
         self.runtime.spawn(
             actor,
-            Mailbox[Chunk](
-                settings.mailbox_messages, settings.mailbox_bytes, settings.overflow
-            ),
+            Mailbox[Chunk](settings.mailbox_messages, settings.mailbox_bytes, settings.overflow),
             name=f"connection {connection.id}",
         )
         watch_liveness(connection, self.runtime, settings, self.end)

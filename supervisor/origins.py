@@ -15,9 +15,7 @@ __all__ = ["origin_allowed"]
 _DEFAULT_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 
 
-def origin_allowed(
-    origin: str | None, host: str | None, allowed: Iterable[str] | None
-) -> bool:
+def origin_allowed(origin: str | None, host: str | None, allowed: Iterable[str] | None) -> bool:
     """
     Return whether a page of ``origin`` may connect.
 

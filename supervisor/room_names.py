@@ -27,9 +27,7 @@ def room_name(name: Hashable) -> str:
     if not isinstance(name, str):
         raise InvalidRoomName(f"a room is named by a str, not by {type(name).__name__}")
     if not 1 <= len(name) <= MAX_ROOM_NAME:
-        raise InvalidRoomName(
-            f"a room name has 1 to {MAX_ROOM_NAME} characters, not {len(name)}"
-        )
+        raise InvalidRoomName(f"a room name has 1 to {MAX_ROOM_NAME} characters, not {len(name)}")
     if not name.isprintable() and any(unicodedata.category(c) in {"Cc", "Cs"} for c in name):
         raise InvalidRoomName(f"a room name has no control characters: {name[:40]!r}")
     if name.startswith(RESERVED):

@@ -24,9 +24,9 @@ from actors.overflow import DropReason, Overflow
 from actors.ref import ActorRef
 from actors.room import RoomActor
 from actors.runtime import Cell, Runtime
+from supervisor.connection import Connection
 from supervisor.errors import JoinRefused, NotAMember
 from supervisor.hooks import HookCaller
-from supervisor.connection import Connection
 from supervisor.registry import Registry
 from supervisor.restart import RestartWindow
 from supervisor.settings import Settings
@@ -70,6 +70,7 @@ class Rooms:
         settings: Settings,
         registry: Registry,
         hooks: HookCaller,
+        *,
         on_fault: FaultReporter,
         dropped: Counter[str],
     ) -> None:
@@ -143,9 +144,7 @@ class Rooms:
         if connection.user is not None:
             await self._ask_to_join(connection, user_room(connection.user), internal=True)
 
-    async def _ask_to_join(
-        self, connection: Connection, name: Hashable, *, internal: bool
-    ) -> None:
+    async def _ask_to_join(self, connection: Connection, name: Hashable, *, internal: bool) -> None:
         if connection.reason is None:
             await self._open(name, internal=internal).ref.ask(
                 Join(connection.actor), timeout=self._settings.publish_timeout, at_once=True
@@ -190,9 +189,9 @@ class Rooms:
         if room is not None:
             room.ref.tell(Leave(connection.actor), at_once=True)
 
-    def crashed(self, cell: Cell[Any], actor: RoomActor[Any], reason: ExitReason) -> (
-        Actor[Any] | None
-    ):
+    def crashed(
+        self, cell: Cell[Any], actor: RoomActor[Any], reason: ExitReason
+    ) -> Actor[Any] | None:
         """Return the successor of a room actor that crashed; None when it crashes too often."""
         room = self._rooms.get(actor.name)
         if room is None or room.ref is not cell.ref:
@@ -266,7 +265,7 @@ class Rooms:
         """Let the actor of an empty room go."""
         return self._rooms.pop(room, None) is not None
 
-    def room_dropped(self, room: Hashable, reason: DropReason, count: int) -> None:  # noqa: ARG002
+    def room_dropped(self, room: Hashable, reason: DropReason, count: int) -> None:
         """Count a loss that no connection has counted."""
         if reason not in _COUNTED_BY_CONNECTION:
             self.dropped[reason.value] += count

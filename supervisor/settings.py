@@ -111,7 +111,7 @@ class Settings(BaseSettings):
     closed_ring: Count = 1000
     """Closed connections whose reason is remembered."""
 
-    def __init__(self, **arguments: Any) -> None:  # noqa: D107 - see the class
+    def __init__(self, **arguments: Any) -> None:
         try:
             super().__init__(**arguments)
         except ValidationError as error:

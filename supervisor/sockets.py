@@ -25,14 +25,23 @@ from actors.interfaces import Encoder
 from actors.messages import Chunk, Frame
 from actors.overflow import Offer
 from actors.receipts import FlushLatch
+from supervisor.connection import Connection
 from supervisor.errors import ConnectionRefused, SessionEnded, UnsupportedSocket
 from supervisor.node import Node
-from supervisor.connection import Connection
 from supervisor.transports.asgi import AsgiTransport
 from supervisor.transports.inbound import Inbound
 from supervisor.transports.stub import StubTransport, can_send
 
-__all__ = ["accept", "adopt", "close_reason", "end_quietly", "is_websocket", "leave_endpoint", "refuse", "send"]
+__all__ = [
+    "accept",
+    "adopt",
+    "close_reason",
+    "end_quietly",
+    "is_websocket",
+    "leave_endpoint",
+    "refuse",
+    "send",
+]
 
 
 def is_websocket(websocket: object) -> bool:
@@ -198,14 +207,10 @@ def close_reason(error: BaseException | None) -> ExitReason:
         return ExitReason(Ending.LEFT, CloseCode.NORMAL)
     if isinstance(error, asyncio.CancelledError):
         return ExitReason(Ending.SHUTDOWN, CloseCode.SERVICE_RESTART, "endpoint cancelled")
-    return ExitReason(
-        Ending.HANDLER_FAILED, CloseCode.INTERNAL_ERROR, error=error
-    )
+    return ExitReason(Ending.HANDLER_FAILED, CloseCode.INTERNAL_ERROR, error=error)
 
 
-async def leave_endpoint(
-    node: Node, connection: Connection, error: BaseException | None
-) -> bool:
+async def leave_endpoint(node: Node, connection: Connection, error: BaseException | None) -> bool:
     """
     Close the socket of an endpoint that ends: flush, then the close frame; bounded.
 

@@ -22,10 +22,10 @@ from actors.receipts import Receipt
 from supervisor.brokers.memory import MemoryBroker
 from supervisor.codecs.json import JsonCodec
 from supervisor.codecs.msgpack import MessagePackCodec
+from supervisor.connection import ClosedConnection, Connection
 from supervisor.errors import Drained, NotStarted, UnknownConnection
 from supervisor.hooks import Hooks
 from supervisor.node import Node
-from supervisor.connection import ClosedConnection, Connection
 from supervisor.room_names import room_name
 from supervisor.rooms import EVERYONE, user_room
 from supervisor.server_check import warn_about_server
@@ -110,7 +110,7 @@ class Supervisor:
             warn_about_server()
 
     @asynccontextmanager
-    async def lifespan(self, app: object) -> AsyncIterator[None]:  # noqa: ARG002 - Starlette's signature
+    async def lifespan(self, app: object) -> AsyncIterator[None]:
         """Start, and at the end drain and stop: ``FastAPI(lifespan=supervisor.lifespan)``."""
         self.start()
         try:
@@ -160,9 +160,7 @@ class Supervisor:
         """
         if isinstance(rooms, str):
             raise TypeError(f"rooms is a sequence of names: rooms=[{rooms!r}]")
-        return Session(
-            self.open_node, websocket, self.json, self._msgpack, rooms=rooms, user=user
-        )
+        return Session(self.open_node, websocket, self.json, self._msgpack, rooms=rooms, user=user)
 
     async def join(self, target: object, room: str) -> bool:
         """
@@ -357,9 +355,7 @@ class Supervisor:
         for loop, node in self._nodes.items():
             if loop.is_closed():
                 self._broker.detach(node.delivery)
-        self._nodes = {
-            loop: node for loop, node in self._nodes.items() if not loop.is_closed()
-        }
+        self._nodes = {loop: node for loop, node in self._nodes.items() if not loop.is_closed()}
 
     def _publication(
         self, room: Hashable, data: object, key: Hashable | None, exclude: object
@@ -404,9 +400,7 @@ class Supervisor:
         if not isinstance(user, Hashable):
             return []
         return [
-            (node, connection)
-            for node in self.nodes
-            for connection in node.registry.of_user(user)
+            (node, connection) for node in self.nodes for connection in node.registry.of_user(user)
         ]
 
     async def _on_every_node(

@@ -24,9 +24,7 @@ class BrokerNode(Protocol):
         """Whether the caller runs on the node's own event loop."""
         ...
 
-    async def deliver(
-        self, room: Hashable, publication: Publication, *, flush: bool
-    ) -> Receipt:
+    async def deliver(self, room: Hashable, publication: Publication, *, flush: bool) -> Receipt:
         """
         Hand ``publication`` to the room; on the node's loop only.
 

@@ -21,11 +21,11 @@ from typing import Any
 from actors.exits import CloseCode, Ending, ExitReason
 from actors.receipts import Receipt
 from supervisor import sockets
+from supervisor.connection import Connection
 from supervisor.errors import ConnectionRefused
 from supervisor.integrations.views import RoomsView, SocketListView
 from supervisor.node import Node
 from supervisor.origins import origin_allowed
-from supervisor.connection import Connection
 from supervisor.rooms import EVERYONE, user_room
 from supervisor.supervisor import Supervisor
 from supervisor.telemetry.logging import event_logger
@@ -210,9 +210,7 @@ class _Face:
 
     def _users(self) -> list[Hashable]:
         return list(
-            dict.fromkeys(
-                user for node in self.supervisor.nodes for user in node.registry.users()
-            )
+            dict.fromkeys(user for node in self.supervisor.nodes for user in node.registry.users())
         )
 
     def _sockets_of_user(self, user: Hashable) -> list[Any]:
@@ -311,9 +309,7 @@ class _RoomFace(_Face):
 
 
 class ConnectionManager(_RoomFace):
-    __doc__ = f"""
-    Rooms and users, the message first: AnsFlow's manager.
-    {_Face.__doc__}"""
+    """Rooms and users, the message first: AnsFlow's manager. Made as its base class says."""
 
     async def send_to_room(
         self, message: object, room: Hashable, *, exclude: object = None
@@ -329,9 +325,7 @@ class ConnectionManager(_RoomFace):
 
 
 class TargetFirstConnectionManager(_RoomFace):
-    __doc__ = f"""
-    Rooms and users, the target first: the commoner order of hand-written managers.
-    {_Face.__doc__}"""
+    """Rooms and users, the target first: the commoner order. Made as its base class says."""
 
     async def send_to_room(
         self, room: Hashable, message: object, *, exclude: object = None
@@ -347,9 +341,7 @@ class TargetFirstConnectionManager(_RoomFace):
 
 
 class FlatConnectionManager(_Face):
-    __doc__ = f"""
-    No rooms: the manager of FastAPI's tutorial.
-    {_Face.__doc__}"""
+    """No rooms: the manager of FastAPI's tutorial. Made as its base class says."""
 
     async def connect(self, websocket: Any) -> None:
         """

@@ -119,9 +119,7 @@ class SocketListView(Sequence[Any]):
         return any(member is websocket for member in self._sockets())
 
     def __eq__(self, other: object) -> bool:
-        return self._sockets() == (
-            other._sockets() if isinstance(other, SocketListView) else other
-        )
+        return self._sockets() == (other._sockets() if isinstance(other, SocketListView) else other)
 
     __hash__ = None  # type: ignore[assignment]  # like a list's
 

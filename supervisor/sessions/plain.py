@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from supervisor.codecs.json import JsonCodec
     from supervisor.codecs.msgpack import MessagePackCodec
-    from supervisor.node import Node
     from supervisor.connection import Connection
+    from supervisor.node import Node
 
 __all__ = ["MSGPACK_SUBPROTOCOL", "Session"]
 

@@ -208,9 +208,7 @@ def _events(chunk: Chunk) -> tuple[dict[str, Any], ...]:
 
 
 @coroutine
-def _resume(
-    started: Coroutine[Any, Any, None], waiting_for: Any
-) -> Generator[Any, Any, None]:
+def _resume(started: Coroutine[Any, Any, None], waiting_for: Any) -> Generator[Any, Any, None]:
     """Go on with a coroutine that a plain call has started, and that waits for something."""
     while True:
         thrown: BaseException | None = None

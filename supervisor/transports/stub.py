@@ -103,9 +103,7 @@ class StubTransport:
             if hasattr(socket, "send_bytes"):
                 return socket.send_bytes(payload)
             raise UnsupportedSocket(f"{type(socket).__name__} has no send_bytes")
-        if hasattr(socket, "send_json") and (
-            frame.encoded or not hasattr(socket, "send_text")
-        ):
+        if hasattr(socket, "send_json") and (frame.encoded or not hasattr(socket, "send_text")):
             return socket.send_json(json.loads(payload) if frame.encoded else payload)
         if hasattr(socket, "send_text"):
             return socket.send_text(payload)
