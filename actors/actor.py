@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from enum import IntEnum
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from actors.mailbox import Mailbox
 from actors.messages import Message
@@ -47,6 +47,9 @@ class Actor(Generic[M]):
 
     __slots__ = ("__weakref__", "cell")
 
+    repeats_turns: ClassVar[bool] = True
+    """Whether it gets another turn for what a turn left in the mailbox."""
+
     cell: Cell[M]
     """The runtime's side of this actor; set by :meth:`actors.runtime.Runtime.spawn`."""
 
@@ -65,7 +68,10 @@ class Actor(Generic[M]):
     def turn(self, mailbox: Mailbox[M]) -> Awaitable[None] | None:
         """Handle what waits: one message, unless an actor does better with several."""
         message = mailbox.take()
-        return None if message is None else self.receive(message)
+        if message is None:
+            return None
+        self.cell.in_hand = message
+        return self.receive(message)
 
     def on_stop(self, reason: ExitReason) -> Awaitable[None] | None:
         """Clean up; called once, after the last turn, however the actor ended."""

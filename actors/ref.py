@@ -44,7 +44,7 @@ class ActorRef(Generic[M]):
         self._mailbox = mailbox
         self._wake = wake
         self._loop = loop
-        self._waiting: deque[_Place] = deque()
+        self._waiting: deque[_Place] | None = None  # made when somebody has to wait
         mailbox.on_space = self._space
 
     def tell(self, message: M, *, at_once: bool = False) -> Offer:
@@ -84,21 +84,24 @@ class ActorRef(Generic[M]):
             MessageTooLarge: If it can never fit.
             WrongLoop: If called from another event loop.
         """
-        offer = Offer.FULL if self._waiting else self.tell(message, at_once=at_once)
+        if self._waiting:
+            self._check_loop()
+            offer = Offer.FULL
+        else:
+            offer = self.tell(message, at_once=at_once)
         if offer is Offer.FULL:
             offer = await self._put_when_space(message, timeout, at_once)
         if offer is Offer.CLOSED:
             raise MailboxClosed(f"{self.name} has stopped")
         if offer is Offer.TOO_LARGE:
             raise MessageTooLarge(
-                f"a message of {message.size} bytes; {self.name} takes at most "
-                f"{self._mailbox.max_bytes}"
+                f"a message of {message.size} bytes that counts for {message.count}; "
+                f"{self.name} takes at most {self._mailbox.max_bytes} bytes and "
+                f"{self._mailbox.capacity} messages"
             )
         return offer
 
-    async def ask(
-        self, question: Question[R], *, timeout: float, at_once: bool = False
-    ) -> R:
+    async def ask(self, question: Question[R], *, timeout: float, at_once: bool = False) -> R:
         """
         Put a question into the mailbox and wait for its answer.
 
@@ -112,13 +115,17 @@ class ActorRef(Generic[M]):
         reply: asyncio.Future[R] = self._loop.create_future()
         question.reply = reply
         deadline = self._loop.time() + timeout
-        await self.put(question, timeout=timeout, at_once=at_once)  # type: ignore[arg-type]  # a question is one of the actor's messages
-        if not reply.done():
-            await asyncio.wait([reply], timeout=max(0.0, deadline - self._loop.time()))
+        try:
+            await self.put(question, timeout=timeout, at_once=at_once)  # type: ignore[arg-type]  # a question is one of the actor's messages
             if not reply.done():
-                question.reply = None
-                raise TimeoutError(f"{self.name} did not answer within {timeout} s")
-        return reply.result()
+                await asyncio.wait([reply], timeout=max(0.0, deadline - self._loop.time()))
+                if not reply.done():
+                    raise TimeoutError(f"{self.name} did not answer within {timeout} s")
+            return reply.result()
+        finally:
+            reply.cancel()  # if nobody will see the answer, nobody must miss it
+            if not reply.cancelled():
+                reply.exception()
 
     @property
     def closed(self) -> bool:
@@ -139,7 +146,10 @@ class ActorRef(Generic[M]):
     async def _put_when_space(self, message: M, timeout: float, at_once: bool) -> Offer:
         deadline = self._loop.time() + timeout
         place = _Place()
-        self._waiting.append(place)
+        if self._waiting is None:
+            self._waiting = deque()
+        waiting = self._waiting
+        waiting.append(place)
         try:
             while True:
                 place.turn = self._loop.create_future()
@@ -153,8 +163,12 @@ class ActorRef(Generic[M]):
                 if offer is not Offer.FULL:
                     return offer
         finally:
-            self._waiting.remove(place)
+            waiting.remove(place)
             self._space()
+
+    def let_go(self) -> None:
+        """Forget the owner, which has stopped; called by the runtime only."""
+        self._wake = _nobody
 
     def _space(self) -> None:
         """Let the first of those who wait try again; whoever goes lets the next one try."""
@@ -162,6 +176,10 @@ class ActorRef(Generic[M]):
             turn = self._waiting[0].turn
             if turn is not None and not turn.done():
                 turn.set_result(None)
+
+
+def _nobody(_: bool) -> None:
+    """Wake nobody: the owner has stopped."""
 
 
 class _Place:

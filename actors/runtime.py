@@ -9,7 +9,8 @@ end of the runtime.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+import inspect
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
 import aiojobs
@@ -27,6 +28,9 @@ __all__ = ["Cell", "Job", "Runtime"]
 
 M = TypeVar("M", bound=Message)
 
+_LAST_CHANCE = 1.0
+"""Seconds that jobs get which resisted their cancellation once, after they were cancelled again."""
+
 
 class Cell(Generic[M]):
     """
@@ -41,21 +45,21 @@ class Cell(Generic[M]):
         "_runtime",
         "_scheduled",
         "actor",
+        "in_hand",
         "mailbox",
         "name",
         "ref",
         "state",
     )
 
-    def __init__(
-        self, runtime: Runtime, name: str, actor: Actor[M], mailbox: Mailbox[M]
-    ) -> None:
+    def __init__(self, runtime: Runtime, name: str, actor: Actor[M], mailbox: Mailbox[M]) -> None:
         self._runtime = runtime
         self.name = name
         self.actor = actor
         self.mailbox = mailbox
         self.state = ActorState.STARTING
         self.ref = ActorRef(name, mailbox, self.wake, runtime.loop)
+        self.in_hand: M | None = None  # settled when the turn that took it has ended
         self._busy = False  # within a turn or a hook, or a job that finishes one
         self._scheduled = False
         self._reason: ExitReason | None = None  # set when it is to stop
@@ -80,12 +84,16 @@ class Cell(Generic[M]):
             self._runtime.loop.call_soon(self._scheduled_turn)
 
     def stop(self, reason: ExitReason) -> None:
-        """End the actor after the turn it is in. Idempotent: the first reason stands."""
-        if self._reason is not None or self.state >= ActorState.STOPPING:
+        """
+        End the actor after the turn it is in. Idempotent: the first reason stands.
+
+        One that is about to be replaced, because it crashed, gets no successor.
+        """
+        if self._reason is not None:
             return
         self._reason = reason
         self.mailbox.close()
-        if not self._busy:
+        if not self._busy and self.state < ActorState.STOPPING:
             self._stop(reason)
 
     def start(self) -> None:
@@ -94,7 +102,7 @@ class Cell(Generic[M]):
 
     def _started(self, error: BaseException | None) -> None:
         if error is not None:
-            self._stop(_crash(error))
+            self._stop(self._why(error))
         elif self._reason is not None:
             self._stop(self._reason)
         else:
@@ -111,12 +119,21 @@ class Cell(Generic[M]):
         self._run(lambda: self.actor.turn(self.mailbox), self._turned)
 
     def _turned(self, error: BaseException | None) -> None:
+        if self.in_hand is not None:
+            message, self.in_hand = self.in_hand, None
+            message.settle(error is None)
         if error is not None:
-            self._stop(_crash(error))
+            self._stop(self._why(error))
         elif self._reason is not None:
             self._stop(self._reason)
-        elif self.mailbox:
+        elif self.mailbox and self.actor.repeats_turns:
             self.wake()
+
+    def _why(self, error: BaseException) -> ExitReason:
+        """Why it ends: a turn that is cancelled because the actor is to stop is no crash."""
+        if self._reason is not None and isinstance(error, asyncio.CancelledError):
+            return self._reason
+        return _crash(error)
 
     def _stop(self, reason: ExitReason) -> None:
         self.state = ActorState.STOPPING
@@ -131,6 +148,8 @@ class Cell(Generic[M]):
         successor = self._runtime.report_exit(self, reason)
         if successor is None or self._reason is not None:
             self.mailbox.close()
+            self.mailbox.on_drop = None  # who keeps the ref must not keep the actor
+            self.ref.let_go()
             self._runtime.forget(self)
         else:
             self.actor = successor
@@ -147,9 +166,11 @@ class Cell(Generic[M]):
         self._busy = True
         try:
             pending = call()
-        except Exception as error:  # noqa: BLE001 - whatever an actor raises ends it, and only it
+        except BaseException as error:
             self._busy = False
-            done(error)
+            done(error)  # whatever an actor raises ends it, and only it
+            if not isinstance(error, Exception | asyncio.CancelledError):
+                raise
             return
         if pending is None:
             self._busy = False
@@ -186,8 +207,7 @@ class Job:
         self._task = asyncio.current_task()
         try:
             if self._cancelled:
-                if asyncio.iscoroutine(work):
-                    work.close()
+                _discard(work)
                 raise asyncio.CancelledError
             await work
         except BaseException as caught:  # noqa: BLE001 - every end of a job is somebody's business
@@ -198,6 +218,31 @@ class Job:
                 on_done(error)
         if isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit):
             raise error
+
+
+class _Main(Coroutine[Any, Any, None]):
+    """A job's ``main`` that runs, and so says how it went, also if cancelled before its start."""
+
+    __slots__ = ("_job", "_main")
+
+    def __init__(self, job: Job, main: Coroutine[Any, Any, None]) -> None:
+        self._job = job
+        self._main = main
+
+    def send(self, value: Any) -> Any:
+        return self._main.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        if inspect.getcoroutinestate(self._main) == inspect.CORO_CREATED:
+            self._job.cancel()
+            return self._main.send(None)
+        return self._main.throw(*error)
+
+    def close(self) -> None:
+        self._main.close()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._main.__await__()
 
 
 class Runtime:
@@ -228,14 +273,21 @@ class Runtime:
         self._jobs: set[Job] = set()
         self._wheel = TimerWheel(tick)
         self._alarm: asyncio.TimerHandle | None = None
-        self._all_stopped: asyncio.Future[None] | None = None
+        self._change: asyncio.Future[None] | None = None  # actors or jobs are no more
+        self._closing: ExitReason | None = None
 
     def spawn(self, actor: Actor[M], mailbox: Mailbox[M], *, name: str) -> ActorRef[M]:
-        """Start ``actor`` on ``mailbox``, which nobody else may take from; never waits."""
+        """
+        Start ``actor`` on ``mailbox``, which nobody else may take from; never waits.
+
+        In a runtime that closes, or is closed, it is stopped as soon as it has started.
+        """
         cell = Cell(self, name, actor, mailbox)
         actor.cell = cell
         self._cells.add(cell)
         cell.start()
+        if self._closing is not None:
+            cell.stop(self._closing)
         return cell.ref
 
     def run(
@@ -247,6 +299,8 @@ class Runtime:
     ) -> Job:
         """
         Run what has to wait as a job of its own; never waits itself.
+
+        In a runtime that is closed it is cancelled before it has begun.
 
         Args:
             work: What to await; a coroutine, or anything else that can be awaited.
@@ -260,6 +314,8 @@ class Runtime:
 
         def done(error: BaseException | None) -> None:
             self._jobs.discard(job)
+            if not self._jobs:
+                self._changed()
             if on_done is not None:
                 on_done(error)
             elif isinstance(error, Exception):
@@ -267,7 +323,12 @@ class Runtime:
 
         if self._scheduler is None:
             self._scheduler = aiojobs.Scheduler(limit=None, exception_handler=self._job_fault)
-        _call_through(self._scheduler.spawn(job.main(work, done), name=name))
+        if self._scheduler.closed:
+            _discard(work)
+            self.loop.call_soon(done, asyncio.CancelledError())
+        else:
+            main = _Main(job, job.main(work, done))
+            _call_through(self._scheduler.spawn(main, name=name))
         return job
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
@@ -299,17 +360,15 @@ class Runtime:
     def forget(self, cell: Cell[Any]) -> None:
         """Drop an actor that has stopped; called by its cell only."""
         self._cells.discard(cell)
-        if not self._cells and self._all_stopped is not None and not self._all_stopped.done():
-            self._all_stopped.set_result(None)
+        if not self._cells:
+            self._changed()
 
     def fault(self, what: str, error: BaseException) -> None:
         """Report a failure that nobody waits for."""
         if self._on_fault is not None:
             self._on_fault(what, error)
         else:
-            self.loop.call_exception_handler(
-                {"message": f"{what} failed", "exception": error}
-            )
+            self.loop.call_exception_handler({"message": f"{what} failed", "exception": error})
 
     async def aclose(
         self,
@@ -317,25 +376,39 @@ class Runtime:
         reason: ExitReason = ExitReason(Ending.SHUTDOWN),  # noqa: B008 - frozen
     ) -> None:
         """
-        Stop every actor, cancel every job, forget every timer. Idempotent.
+        Stop every actor, cancel every job, forget every timer. Idempotent, and final.
 
         Returns after at most ``timeout`` seconds for the actors, and as long again for jobs
         that resist; a job that resists longer is reported and left.
         """
+        self._closing = self._closing or reason
         for cell in list(self._cells):
             cell.stop(reason)
-        if self._cells:
-            self._all_stopped = self.loop.create_future()
-            await asyncio.wait([self._all_stopped], timeout=timeout)
+        await self._none_left(self._cells, timeout)
         for job in list(self._jobs):
             job.cancel()
+        await self._none_left(self._jobs, timeout)
         if self._scheduler is not None:
-            await self._scheduler.wait_and_close(timeout)
-            self._scheduler = None
+            closing = self.loop.create_task(self._scheduler.close())
+            await asyncio.wait([closing], timeout=_LAST_CHANCE)
+            if not closing.done():  # it waits for a job that swallows its cancellation
+                self.fault("aclose", TimeoutError(f"{len(self._jobs)} jobs would not end"))
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
         self._wheel = TimerWheel(self._wheel.tick)
+
+    async def _none_left(self, left: Collection[object], timeout: float) -> None:
+        """Return when nothing is left of ``left``, or after ``timeout`` seconds."""
+        deadline = self.clock() + timeout
+        while left and (remaining := deadline - self.clock()) > 0:
+            if self._change is None or self._change.done():
+                self._change = self.loop.create_future()
+            await asyncio.wait([self._change], timeout=remaining)
+
+    def _changed(self) -> None:
+        if self._change is not None and not self._change.done():
+            self._change.set_result(None)
 
     def _set_alarm(self) -> None:
         due = self._wheel.next_due()
@@ -354,7 +427,7 @@ class Runtime:
             timer.cancel()
             try:
                 callback()
-            except Exception as error:  # noqa: BLE001 - one deadline must not cost the others
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - one deadline must not cost the others
                 self.fault("timer", error)
         self._set_alarm()
 
@@ -365,6 +438,14 @@ class Runtime:
 
 def _crash(error: BaseException) -> ExitReason:
     return ExitReason(Ending.CRASHED, text=f"{type(error).__name__}: {error}", error=error)
+
+
+def _discard(work: Awaitable[None]) -> None:
+    """End what will never be awaited."""
+    if asyncio.iscoroutine(work):
+        work.close()
+    elif asyncio.isfuture(work):
+        work.cancel()
 
 
 def _call_through(spawning: Coroutine[Any, Any, Any]) -> None:

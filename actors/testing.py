@@ -40,6 +40,7 @@ class ManualClock:
         self.now = now
 
     def __call__(self) -> float:
+        """Return the time, in seconds."""
         return self.now
 
     def advance(self, seconds: float) -> float:
@@ -53,7 +54,7 @@ class _JumpSelector(selectors.DefaultSelector):
 
     def __init__(self) -> None:
         super().__init__()
-        self.offset = 0.0
+        self.now = 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
@@ -61,16 +62,16 @@ class _JumpSelector(selectors.DefaultSelector):
             return ready
         if timeout is None:
             return super().select(None)
-        self.offset += max(timeout, 0.0)
+        self.now += max(timeout, 0.0)
         return ready
 
 
 class VirtualClockLoop(asyncio.SelectorEventLoop):
     """
-    An event loop whose clock jumps to the next deadline when nobody can run.
+    An event loop whose clock stands still while anybody can run, and then jumps.
 
-    An hour's wait costs nothing and is exact. Not for real sockets or subprocesses, whose
-    bytes it may jump past.
+    An hour's wait costs nothing and is exact: the clock goes from deadline to deadline, and no
+    work takes time. Not for real sockets or subprocesses, whose bytes it may jump past.
     """
 
     def __init__(self) -> None:
@@ -78,8 +79,8 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
         super().__init__(self._jump)
 
     def time(self) -> float:
-        """Return the time, in seconds: that of the machine and all the jumps."""
-        return super().time() + self._jump.offset
+        """Return the time: all the jumps, in seconds."""
+        return self._jump.now
 
 
 async def settle() -> None:
@@ -108,6 +109,7 @@ class FakeTransport:
         stalled: While True, :meth:`write` holds each chunk back until :meth:`resume`.
         failing: Raised by the next write or close, and by all that follow.
         close_hangs: While True, :meth:`close` is never finished by itself.
+        writes: How often :meth:`write` was called.
     """
 
     def __init__(self) -> None:
@@ -144,8 +146,9 @@ class FakeTransport:
         return not self.close_hangs
 
     def abort(self) -> None:
-        """Record that the socket was given up."""
+        """Record that the socket was given up, and what it held back with it."""
         self.aborted = True
+        self._held = None
 
     def resume(self, *, stalled: bool = False) -> None:
         """Write what is held back and say so; go on stalling if ``stalled``."""
@@ -159,6 +162,7 @@ class FakeTransport:
     def fail(self, error: Exception) -> None:
         """Fail by itself, as when the peer's machine has gone."""
         self.failing = error
+        self._held = None
         assert self._listener is not None
         self._listener.transport_failed(error)
 

@@ -20,9 +20,7 @@ from actors.exits import CloseCode, Ending, ExitReason
         (CloseCode.PERMISSION_DENIED, False),
     ],
 )
-def test_the_range_of_a_code_says_whether_to_come_back(
-    code: CloseCode, reconnect: bool
-) -> None:
+def test_the_range_of_a_code_says_whether_to_come_back(code: CloseCode, reconnect: bool) -> None:
     """3000-3499 and what is below 3000 invite a client back, 3500-3999 do not."""
     assert code.reconnect is reconnect
 

@@ -147,9 +147,7 @@ def test_a_message_that_counts_for_several_takes_their_space() -> None:
 def test_drop_oldest_gives_up_what_waited_longest() -> None:
     """The oldest messages go, as many as make space, each counted, told and settled."""
     told: list[tuple[Item, DropReason]] = []
-    mailbox = Mailbox[Item](
-        3, 10, on_drop=lambda item, reason: told.append((item, reason))
-    )
+    mailbox = Mailbox[Item](3, 10, on_drop=lambda item, reason: told.append((item, reason)))
     first, second, third = Item("1", size=3), Item("2", size=3), Item("3", size=3)
     fill(mailbox, first, second, third)
     big = Item("big", size=5)
@@ -478,12 +476,15 @@ def test_a_close_within_a_close_counts_each_message_once() -> None:
 
 def test_a_mailbox_that_is_closed_by_whoever_hears_of_a_loss_keeps_nothing() -> None:
     """A close within an eviction leaves no message waiting in a closed mailbox."""
-    mailbox = Mailbox[Item](1, on_drop=lambda *_: mailbox.close() and None)
+    mailbox = Mailbox[Item](1)
+    closes: list[int] = []
+    mailbox.on_drop = lambda *_: closes.append(mailbox.close())
     fill(mailbox, Item())
     newest = Item("newest")
 
     mailbox.offer(newest)
 
+    assert sum(closes) == 1
     assert not mailbox
     assert newest.settled == [False]
 

@@ -19,7 +19,7 @@ def test_a_receipt_is_true_when_somebody_took_it() -> None:
 
 
 def test_recipients_are_all_whether_they_took_it_or_not() -> None:
-    """recipients is accepted plus all drops."""
+    """Recipients is accepted plus all drops."""
     receipt = Receipt(2, {DropReason.NEWEST: 3, DropReason.CLOSED: 4})
 
     assert receipt.recipients == 9

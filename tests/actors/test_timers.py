@@ -121,7 +121,7 @@ def test_rounding_makes_no_deadline_early_or_a_tick_late() -> None:
 
 
 def test_a_timer_is_pending_until_it_is_cancelled() -> None:
-    """pending says whether the callback is still to be called."""
+    """Pending says whether the callback is still to be called."""
     timer = Timer(nothing)
     assert timer.pending
 
