@@ -19,8 +19,10 @@ It is never restarted, because its client comes back by itself.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Hashable
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
 from enum import IntEnum
+from typing import TypeVar
 
 from actors.actor import Actor
 from actors.exits import CloseCode, Ending, ExitReason
@@ -32,6 +34,8 @@ from actors.receipts import FlushLatch
 from actors.timers import Timer
 
 __all__ = ["ConnectionActor", "ConnectionState"]
+
+T = TypeVar("T")
 
 
 class ConnectionState(IntEnum):
@@ -61,21 +65,27 @@ class ConnectionActor(Actor[Chunk]):
         lost: Messages that were accepted and then lost to a failed or closed socket.
     """
 
+    repeats_turns = False  # it is the transport that says when it takes more
+
     __slots__ = (
         "_close_sent",
         "_close_timeout",
         "_deadline",
+        "_due",
         "_episode",
         "_in_flight",
+        "_landing_latches",
         "_latches",
         "_listener",
-        "_send_timeout",
+        "_rings",
+        "_silent",
         "_transport",
         "encoder",
         "identity",
         "lost",
-        "reason",
         "ready",
+        "reason",
+        "send_timeout",
         "state",
         "written",
     )
@@ -99,19 +109,23 @@ class ConnectionActor(Actor[Chunk]):
         self.lost = 0
         self._transport = transport
         self._listener = listener
-        self._send_timeout = send_timeout
+        self.send_timeout = send_timeout
         self._close_timeout = close_timeout
         self._in_flight: Chunk | None = None  # what the transport holds back
-        self._deadline: Timer | None = None  # of what is in flight, then of the close
+        self._due: float | None = None  # deadline of what is in flight, then of the close
+        self._deadline: Timer | None = None  # looks whether that has passed
+        self._rings = 0.0  # when it looks
         self._close_sent = False
-        self._latches: list[FlushLatch] | None = None
+        self._silent = False
+        self._latches: list[FlushLatch] | None = None  # of what waits
+        self._landing_latches: list[FlushLatch] | None = None  # of what is in flight
         self._episode: int | None = None  # messages lost since the client began to lag
 
     def on_start(self) -> None:
         """Take the transport over."""
         self._transport.attach(self)
         self.cell.mailbox.on_drop = self._dropped
-        self.ready = self.state is ConnectionState.OPEN
+        self.ready = self.state is ConnectionState.OPEN and not self.cell.mailbox
 
     def deliver(self, chunk: Chunk) -> Offer:
         """Write ``chunk`` at once, or queue it; never waits, never raises."""
@@ -135,7 +149,7 @@ class ConnectionActor(Actor[Chunk]):
             self.close(ExitReason(Ending.SLOW, CloseCode.SLOW, "control lane overflow"))
         return offer
 
-    def close(self, reason: ExitReason, *, flush: bool = False) -> None:
+    def close(self, reason: ExitReason, *, flush: bool = False, silent: bool = False) -> None:
         """
         End the connection: deregister it now, close the socket in the background.
 
@@ -145,41 +159,40 @@ class ConnectionActor(Actor[Chunk]):
         Args:
             reason: Why; its code and text go into the close frame.
             flush: Whether what waits is written first, as far as the deadline allows.
+            silent: Whether the socket is let go as it is, without a close frame.
         """
         if self.state is not ConnectionState.OPEN:
             return
         self.state = ConnectionState.CLOSING
         self.reason = reason
         self.ready = False
-        self._listener.connection_ended(self, reason)
+        self._silent = silent
+        self._tell(self._listener.connection_ended, reason)
         if reason.ending is Ending.DISCONNECTED:
             self._finish()
             return
-        if not flush:
-            self.lost += self.cell.mailbox.close()
+        if flush:
+            self.cell.mailbox.seal()
+        else:
+            self.cell.mailbox.close()
+            self._tell_latches(False)
         self._set_deadline(self._close_timeout)
         if self._in_flight is None:
             self._advance()
 
-    def release(self) -> None:
-        """
-        Let the socket go without closing it: what waits is lost, the peer is told nothing.
-
-        For a socket whose transport is already gone with its server.
-        """
-        if self.state is ConnectionState.OPEN:
-            self.close(ExitReason(Ending.DISCONNECTED, CloseCode.ABNORMAL))
-        elif self.state is ConnectionState.CLOSING:
-            self._finish()
-
     def when_flushed(self, latch: FlushLatch) -> bool:
         """Count down ``latch`` when all that waits now is written or lost; False if nothing is."""
-        if self._in_flight is None and not self.cell.mailbox:
+        if self.cell.mailbox:
+            if self._latches is None:
+                self._latches = []
+            self._latches.append(latch)
+        elif self._in_flight is not None:
+            if self._landing_latches is None:
+                self._landing_latches = []
+            self._landing_latches.append(latch)
+        else:
             return False
         latch.add()
-        if self._latches is None:
-            self._latches = []
-        self._latches.append(latch)
         return True
 
     def statistics(self) -> MailboxStatistics:
@@ -187,11 +200,16 @@ class ConnectionActor(Actor[Chunk]):
         return self.cell.mailbox.statistics()
 
     def turn(self, mailbox: Mailbox[Chunk]) -> None:
-        """Do nothing: the transport, not the runtime, says when it is time to write."""
+        """Write what came by the ref while the transport had nothing to do."""
+        if self.state is ConnectionState.OPEN and self._in_flight is None:
+            self.ready = False
+            self._advance()
 
     def on_stop(self, reason: ExitReason) -> Awaitable[None] | None:
         """End with the runtime, if nothing ended it before."""
-        if self.state is not ConnectionState.CLOSED:
+        if reason.ending is Ending.CRASHED:
+            self._fail(reason)  # its text is no business of the peer
+        else:
             self.close(reason)
             self._give_up()
         return None
@@ -218,10 +236,12 @@ class ConnectionActor(Actor[Chunk]):
         """Return whether the transport took it all; if not, it is in flight, or all is over."""
         try:
             done = self._transport.write(chunk)
-        except Exception as error:  # noqa: BLE001 - a socket may fail in any way; it is its end
+        except BaseException as error:
             self.lost += chunk.count
+            self.transport_failed(error)  # a socket may fail in any way; it is its end
             chunk.settle(False)
-            self.transport_failed(error)
+            if not isinstance(error, Exception | asyncio.CancelledError):
+                raise
             return False
         if done:
             self.written += chunk.count
@@ -231,7 +251,7 @@ class ConnectionActor(Actor[Chunk]):
         self.ready = False
         self._in_flight = chunk
         if self.state is ConnectionState.OPEN:
-            self._set_deadline(self._send_timeout)
+            self._set_deadline(self.send_timeout)
         return False
 
     def _landed(self) -> None:
@@ -239,16 +259,22 @@ class ConnectionActor(Actor[Chunk]):
         chunk, self._in_flight = self._in_flight, None
         assert chunk is not None
         self.written += chunk.count
-        chunk.settle(True)
         if self.state is ConnectionState.OPEN:
-            self._clear_deadline()
+            self._due = None
+        if self._landing_latches is not None:
+            latches, self._landing_latches = self._landing_latches, None
+            for latch in latches:
+                latch.count_down(True)
+        chunk.settle(True)
 
     def _advance(self) -> None:
         """Write what waits, until the transport holds back or nothing is left; then close."""
         mailbox = self.cell.mailbox
-        while (chunk := mailbox.take()) is not None:
+        while self._in_flight is None and (chunk := mailbox.take()) is not None:
             if not self._write(chunk):
                 return
+        if self._in_flight is not None:  # who was told of a settled chunk came back, and wrote
+            return
         self._tell_latches(True)
         if self.state is ConnectionState.CLOSING:
             self._close_transport()
@@ -256,16 +282,23 @@ class ConnectionActor(Actor[Chunk]):
             self.ready = True
             if self._episode is not None:
                 dropped, self._episode = self._episode, None
-                self._listener.connection_caught_up(self, dropped)
+                self._tell(self._listener.connection_caught_up, dropped)
 
     def _close_transport(self) -> None:
         assert self.reason is not None
+        if self._close_sent:
+            return
+        if self._silent:
+            self._finish()
+            return
         self._close_sent = True
         try:
             done = self._transport.close(self.reason.code, self.reason.text)
-        except Exception:  # noqa: BLE001 - it was to end, and it has: nothing is lost by it
+        except BaseException as error:
             done = False
-            self._give_up()
+            self._give_up()  # it was to end, and it has: nothing is lost by it
+            if not isinstance(error, Exception | asyncio.CancelledError):
+                raise
         if done:
             self._finish()
 
@@ -274,57 +307,89 @@ class ConnectionActor(Actor[Chunk]):
             self.state = ConnectionState.CLOSING
             self.reason = reason
             self.ready = False
-            self._listener.connection_ended(self, reason)
-        if self.state is ConnectionState.CLOSING:
-            self._give_up()
+            self._tell(self._listener.connection_ended, reason)
+        self._give_up()
 
     def _missed_deadline(self) -> None:
         self._fail(
             ExitReason(
                 Ending.SEND_TIMEOUT,
                 CloseCode.WRITE_ERROR,
-                f"the socket took nothing for {self._send_timeout} s",
+                f"the socket took nothing for {self.send_timeout} s",
             )
         )
 
     def _give_up(self) -> None:
-        """Abort the transport; the connection is deregistered already."""
-        self._transport.abort()
-        self._finish()
+        """Abort the transport, if it was not closed; the connection is deregistered already."""
+        if self.state is ConnectionState.CLOSING:
+            self._transport.abort()
+            self._finish()
 
     def _finish(self) -> None:
         if self.state is ConnectionState.CLOSED:
             return
         self.state = ConnectionState.CLOSED
-        self._clear_deadline()
+        self._due = None
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
         if self._in_flight is not None:
             chunk, self._in_flight = self._in_flight, None
             self.lost += chunk.count
             chunk.settle(False)
-        self.lost += self.cell.mailbox.close()
+        self.cell.mailbox.close()
         self._tell_latches(False)
         assert self.reason is not None
         self.cell.stop(self.reason)
 
+    def _tell(self, listener: Callable[[ConnectionActor, T], None], what: T) -> None:
+        """Tell the listener; a faulty one must not leave a socket half closed."""
+        try:
+            listener(self, what)
+        except Exception as error:  # noqa: BLE001 - it is reported, and the actor goes on
+            self.cell.runtime.fault("connection.listener", error)
+
     def _tell_latches(self, delivered: bool) -> None:
-        if self._latches is not None:
-            latches, self._latches = self._latches, None
-            for latch in latches:
-                latch.count_down(delivered)
+        """Tell who waits for what waited in the mailbox; when it was lost, also the others."""
+        latches, self._latches = self._latches, None
+        for latch in latches or ():
+            latch.count_down(delivered)
+        if self.state is ConnectionState.CLOSED:
+            latches, self._landing_latches = self._landing_latches, None
+            for latch in latches or ():
+                latch.count_down(False)
 
     def _dropped(self, chunk: Chunk, reason: DropReason) -> None:
-        if self.state is not ConnectionState.OPEN:
-            return
-        if self._episode is None:
-            self._episode = 0
-            self._listener.connection_lagging(self, reason)
-        self._episode += chunk.count
+        if reason is DropReason.CLOSED:
+            self.lost += chunk.count
+        elif self.state is ConnectionState.OPEN:
+            begins = self._episode is None
+            self._episode = (self._episode or 0) + chunk.count
+            if begins:
+                self._tell(self._listener.connection_lagging, reason)
 
     def _set_deadline(self, seconds: float) -> None:
-        self._clear_deadline()
-        self._deadline = self.cell.runtime.call_later(seconds, self._missed_deadline)
+        """
+        Give up in ``seconds``.
 
-    def _clear_deadline(self) -> None:
+        A timer that is on its way already will do: it looks at :attr:`_due` when it rings. So
+        a client that is slow all the time does not make a timer for each message.
+        """
+        runtime = self.cell.runtime
+        self._due = runtime.clock() + seconds
         if self._deadline is not None:
+            if self._rings <= self._due:
+                return
             self._deadline.cancel()
-            self._deadline = None
+        self._rings = self._due
+        self._deadline = runtime.call_later(seconds, self._look_at_deadline)
+
+    def _look_at_deadline(self) -> None:
+        self._deadline = None
+        if self._due is None:
+            return
+        remaining = self._due - self.cell.runtime.clock()
+        if remaining <= 0:
+            self._missed_deadline()
+        else:
+            self._set_deadline(remaining)

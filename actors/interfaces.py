@@ -146,8 +146,8 @@ class RoomListener(Protocol[MemberT_contra]):
         """``member`` has stopped being one: once a membership."""
         ...
 
-    def room_empty(self, room: Hashable) -> None:
-        """The last member has gone, and nothing waits."""
+    def room_empty(self, room: Hashable) -> bool:
+        """The last member has gone, and nothing waits; return whether the room may end."""
         ...
 
     def room_dropped(self, room: Hashable, reason: DropReason, count: int) -> None:

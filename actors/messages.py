@@ -16,7 +16,7 @@ from actors.errors import ActorStopped
 
 if TYPE_CHECKING:
     from actors.interfaces import Encoder, Member
-    from actors.receipts import FlushLatch, Receipt
+    from actors.receipts import FlushLatch, Receipt  # noqa: F401 - a base class names it
 
 __all__ = [
     "Chunk",
@@ -191,6 +191,7 @@ class Join(Question[bool]):
     __slots__ = ("member",)
 
     pinned = True
+    count = 0  # there is always space for it: a room never loses a leave
 
     def __init__(self, member: Member) -> None:
         super().__init__()
@@ -203,6 +204,7 @@ class Leave(Question[bool]):
     __slots__ = ("member",)
 
     pinned = True
+    count = 0  # there is always space for it: a room never loses a leave
 
     def __init__(self, member: Member) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 
 from actors.actor import Actor
 from actors.errors import RoomFull
-from actors.exits import ExitReason
+from actors.exits import Ending, ExitReason
 from actors.interfaces import Encoder, FaultReporter, Member, RoomListener
 from actors.mailbox import Mailbox
 from actors.membership import Membership
@@ -87,8 +87,14 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
                 self._join(message)
             else:
                 self._leave(message)
-        if not self.membership and not mailbox:
-            self._listener.room_empty(self.name)
+        if not self.membership and not mailbox and self._listener.room_empty(self.name):
+            self.cell.stop(ExitReason(Ending.STOPPED, text="the last member left"))
+
+    def successor(self) -> RoomActor[M]:
+        """Return a new actor for the same room, with the same members."""
+        return RoomActor(
+            self.name, self.membership, self._listener, self._on_fault, capacity=self._capacity
+        )
 
     def on_stop(self, reason: ExitReason) -> Awaitable[None] | None:
         """Answer what was in hand when the actor crashed."""
@@ -179,9 +185,7 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
 
     def _settle(self, publish: Publish, tally: Counter[Offer], unencodable: int) -> None:
         accepted = tally[Offer.ACCEPTED] + tally[Offer.CONFLATED] + tally[Offer.EVICTED]
-        dropped = {
-            reason: tally[offer] for offer, reason in _REASONS.items() if tally[offer]
-        }
+        dropped = {reason: tally[offer] for offer, reason in _REASONS.items() if tally[offer]}
         if unencodable:
             dropped[DropReason.UNENCODABLE] = unencodable
         for reason, count in dropped.items():
@@ -195,9 +199,7 @@ def _joinable(publish: Publish) -> bool:
     return publish.latch is None and publication.key is None and not publication.exclude
 
 
-def _deliver_joined(
-    chunk: Chunk, members: dict[M, None], tallies: list[Counter[Offer]]
-) -> None:
+def _deliver_joined(chunk: Chunk, members: dict[M, None], tallies: list[Counter[Offer]]) -> None:
     """
     Offer several publications to each member: as one chunk where it is written at once.
 
