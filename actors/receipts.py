@@ -22,7 +22,7 @@ class Receipt:
 
     Attributes:
         accepted: Recipients that took it.
-        evicted: Older messages that were dropped at those recipients to make space.
+        evicted: Those of them that dropped older messages to make space for it.
         dropped: Recipients that did not take it, by reason.
     """
 

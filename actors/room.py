@@ -81,12 +81,15 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
             if isinstance(message, Publish):
                 self._in_hand.append(message)
                 self._publish(self._batch(mailbox))
-                self._in_hand.clear()
                 break
-            if isinstance(message, Join):
-                self._join(message)
-            else:
-                self._leave(message)
+            try:
+                if isinstance(message, Join):
+                    self._join(message)
+                else:
+                    self._leave(message)
+            except BaseException:
+                message.settle(False)
+                raise
         if not self.membership and not mailbox and self._listener.room_empty(self.name):
             self.cell.stop(ExitReason(Ending.STOPPED, text="the last member left"))
 
@@ -98,10 +101,12 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
 
     def on_stop(self, reason: ExitReason) -> Awaitable[None] | None:
         """Answer what was in hand when the actor crashed."""
-        for message in self._in_hand:
-            self._listener.room_dropped(self.name, DropReason.ROOM_FAILED, len(self.membership))
+        in_hand, self._in_hand = self._in_hand, []
+        for message in in_hand:
             message.settle(False)
-        self._in_hand.clear()
+        if in_hand:
+            lost = len(in_hand) * len(self.membership)
+            self._listener.room_dropped(self.name, DropReason.ROOM_FAILED, lost)
         return None
 
     def _join(self, join: Join) -> None:
@@ -114,16 +119,16 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
             join.refuse(RoomFull(f"room {self.name!r} has its {self._capacity} members"))
             return
         joined = self.membership.join(member)
+        join.answer(joined)  # it is a fact now, whatever the listener makes of it
         if joined:
             self._listener.member_joined(self.name, member)
-        join.answer(joined)
 
     def _leave(self, leave: Leave) -> None:
         member: M = leave.member  # type: ignore[assignment]  # the mailbox is typed by Member
         left = self.membership.leave(member)
+        leave.answer(left)
         if left:
             self._listener.member_left(self.name, member)
-        leave.answer(left)
 
     def _batch(self, mailbox: Mailbox[RoomMessage]) -> list[Publish]:
         """Take along what can share a chunk with the publication in hand."""
@@ -144,59 +149,86 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
 
     def _publish(self, batch: list[Publish]) -> None:
         tallies = [Counter[Offer]() for _ in batch]
-        unencodable = 0
+        unencodable = [0] * len(batch)
         for encoder, members in self.membership.groups():
             chunk = self._encode(batch, encoder)
             if chunk is None:
-                unencodable += len(members)
+                self._publish_apart(batch, encoder, members, tallies, unencodable)
             elif len(batch) == 1:
-                self._deliver_one(chunk, batch[0], members, tallies[0])
+                _deliver_one(chunk, batch[0], members, tallies[0])
             else:
                 _deliver_joined(chunk, members, tallies)
-        for publish, tally in zip(batch, tallies, strict=True):
-            self._settle(publish, tally, unencodable)
+        dropped = Counter[DropReason]()
+        for publish, tally, count in zip(batch, tallies, unencodable, strict=True):
+            receipt = _receipt(tally, count)
+            dropped.update(receipt.dropped)
+            publish.answer(receipt)
+        batch.clear()  # they are in hand no more
+        for reason, count in dropped.items():
+            self._listener.room_dropped(self.name, reason, count)
 
     def _encode(self, batch: list[Publish], encoder: Encoder) -> Chunk | None:
         try:
             frames = tuple(publish.publication.frame(encoder) for publish in batch)
         except Exception as error:  # noqa: BLE001 - one format's trouble is not the room's
-            self._on_fault("publication.encode", error)
+            if len(batch) == 1:
+                self._on_fault("publication.encode", error)
             return None
         return Chunk(frames, key=batch[0].publication.key)
 
-    def _deliver_one(
-        self, chunk: Chunk, publish: Publish, members: dict[M, None], tally: Counter[Offer]
+    def _publish_apart(
+        self,
+        batch: list[Publish],
+        encoder: Encoder,
+        members: dict[M, None],
+        tallies: list[Counter[Offer]],
+        unencodable: list[int],
     ) -> None:
-        exclude = publish.publication.exclude
-        accepted = 0
-        for member in members:
-            if exclude and member.identity in exclude:
-                continue
-            offer = member.deliver(chunk)
-            if offer is Offer.ACCEPTED:
-                accepted += 1
+        """Deliver what can be encoded of a batch of which something cannot."""
+        for index, publish in enumerate(batch):
+            chunk = self._encode([publish], encoder) if len(batch) > 1 else None
+            if chunk is not None:
+                _deliver_one(chunk, publish, members, tallies[index])
             else:
-                tally[offer] += 1
-        tally[Offer.ACCEPTED] += accepted
-        if publish.latch is not None:
-            for member in members:
-                if not (exclude and member.identity in exclude):
-                    member.when_flushed(publish.latch)
-
-    def _settle(self, publish: Publish, tally: Counter[Offer], unencodable: int) -> None:
-        accepted = tally[Offer.ACCEPTED] + tally[Offer.CONFLATED] + tally[Offer.EVICTED]
-        dropped = {reason: tally[offer] for offer, reason in _REASONS.items() if tally[offer]}
-        if unencodable:
-            dropped[DropReason.UNENCODABLE] = unencodable
-        for reason, count in dropped.items():
-            self._listener.room_dropped(self.name, reason, count)
-        publish.answer(Receipt(accepted, dropped, tally[Offer.EVICTED]))
+                exclude = publish.publication.exclude
+                unencodable[index] += sum(member.identity not in exclude for member in members)
 
 
 def _joinable(publish: Publish) -> bool:
     """Whether it may share a chunk: the same for all members, and nobody waits for sockets."""
     publication = publish.publication
     return publish.latch is None and publication.key is None and not publication.exclude
+
+
+def _receipt(tally: Counter[Offer], unencodable: int) -> Receipt:
+    accepted = tally[Offer.ACCEPTED] + tally[Offer.CONFLATED] + tally[Offer.EVICTED]
+    dropped: dict[DropReason, int] = {}
+    for offer, reason in _REASONS.items():
+        if tally[offer]:
+            dropped[reason] = dropped.get(reason, 0) + tally[offer]
+    if unencodable:
+        dropped[DropReason.UNENCODABLE] = unencodable
+    return Receipt(accepted, dropped, tally[Offer.EVICTED])
+
+
+def _deliver_one(
+    chunk: Chunk, publish: Publish, members: dict[M, None], tally: Counter[Offer]
+) -> None:
+    """Offer one publication to each member that it does not exclude."""
+    exclude = publish.publication.exclude
+    latch = publish.latch
+    accepted = 0
+    for member in members:
+        if exclude and member.identity in exclude:
+            continue
+        offer = member.deliver(chunk)
+        if offer is Offer.ACCEPTED:
+            accepted += 1
+        else:
+            tally[offer] += 1
+        if latch is not None and offer.taken:
+            member.when_flushed(latch)
+    tally[Offer.ACCEPTED] += accepted
 
 
 def _deliver_joined(chunk: Chunk, members: dict[M, None], tallies: list[Counter[Offer]]) -> None:

@@ -173,6 +173,7 @@ class RoomLog:
         self.joined: list[Member] = []
         self.left: list[Member] = []
         self.empty = 0
+        self.may_end = False
         self.dropped: list[tuple[DropReason, int]] = []
         self.faults: list[tuple[str, BaseException]] = []
         self.on_joined: Callable[[Member], None] = lambda _: None
@@ -187,8 +188,9 @@ class RoomLog:
         self.left.append(member)
         self.on_left(member)
 
-    def room_empty(self, room: Hashable) -> None:
+    def room_empty(self, room: Hashable) -> bool:
         self.empty += 1
+        return self.may_end
 
     def room_dropped(self, room: Hashable, reason: DropReason, count: int) -> None:
         self.dropped.append((reason, count))
