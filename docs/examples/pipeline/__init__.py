@@ -1,0 +1,1 @@
+"""Example: run declared pipelines and stream their output to browsers."""

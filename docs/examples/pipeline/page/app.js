@@ -1,0 +1,341 @@
+// The page: what exists, what is selected, and what the buttons do.
+//
+// The server is the truth. Summaries of runs carry a version, lines a number: whatever
+// arrives late, twice or not at all does no harm (feed.js, lines.js).
+
+import { Feed } from "./feed.js";
+import { Lines } from "./lines.js";
+import { LogView } from "./log.js";
+import { SIGNS, WORDS, call, duration, icon, make, number } from "./parts.js";
+
+const $ = (id) => document.getElementById(id);
+const runs = new Map(); // id -> newest summary
+const rows = new Map(); // id -> its list item
+let pipelines = [];
+let selected = null; // { id, lines, feed }
+let skew = 0; // server's clock minus ours, in seconds
+let list = null;
+
+const log = new LogView($("log"), {
+  onFollow(on, unseen) {
+    $("follow").checked = on;
+    $("jump").hidden = on;
+    $("jump-text").textContent = unseen > 0 ? `${unseen.toLocaleString()} new` : "Latest";
+  },
+});
+
+// ---------------------------------------------------------------- what the server says
+
+function received(message) {
+  if (message.time && message.type !== "line") skew = message.time - Date.now() / 1000;
+  if (message.type === "runs") replaceRuns(message.runs);
+  else if (message.type === "state") updateRun(message);
+  else if (message.type === "forgotten") forget(message.run);
+  else if (message.type === "line" && message.run === selected?.id) selected.lines.add(message);
+}
+
+function replaceRuns(summaries) {
+  const kept = new Set(summaries.map((run) => run.run));
+  for (const id of runs.keys()) if (!kept.has(id)) forget(id);
+  for (const run of summaries) updateRun(run);
+  $("runs-empty").hidden = runs.size > 0;
+  $("runs").setAttribute("aria-busy", "false");
+}
+
+function updateRun(run) {
+  const known = runs.get(run.run);
+  if (known && known.version > run.version) return;
+  runs.set(run.run, run);
+  drawRow(run);
+  if (run.run !== selected?.id) return;
+  if (known && known.state !== run.state) announce(`${run.title}: ${WORDS[run.state]}`);
+  drawRun(run);
+  selected.lines.expect(run.lines);
+}
+
+function forget(id) {
+  runs.delete(id);
+  rows.get(id)?.remove();
+  rows.delete(id);
+  $("runs-count").textContent = runs.size || "";
+  $("runs-empty").hidden = runs.size > 0;
+}
+
+// ---------------------------------------------------------------- the lists
+
+function drawPipelines() {
+  $("pipelines").replaceChildren(...pipelines.map((pipeline) => {
+    const item = make("li", "pipeline");
+    const text = item.appendChild(make("div", "pipeline-text"));
+    text.append(make("strong", "", pipeline.title), make("p", "", pipeline.description));
+    text.append(make("p", "pipeline-steps", pipeline.steps.join(" → ")));
+    const button = item.appendChild(make("button", "primary"));
+    button.type = "button";
+    button.append(icon("play"), "Start");
+    button.setAttribute("aria-label", `Start ${pipeline.title}`);
+    button.dataset.pipeline = pipeline.name;
+    button.onclick = () => start(pipeline.name, button);
+    return item;
+  }));
+}
+
+function drawRow(run) {
+  let item = rows.get(run.run);
+  if (!item) {
+    item = make("li", "");
+    const link = item.appendChild(make("a", "run-row"));
+    link.href = `#run=${run.run}`;
+    link.append(make("span", "run-icon"), make("span", "run-name"), make("span", "run-when"));
+    rows.set(run.run, item);
+    const newer = [...rows.keys()].filter((id) => number(id) > number(run.run));
+    const next = newer.sort((a, b) => number(a) - number(b))[0];
+    if (next) rows.get(next).after(item);
+    else $("runs").prepend(item);
+    $("runs-count").textContent = runs.size;
+    $("runs-empty").hidden = true;
+  }
+  const [mark, name, when] = item.firstChild.children;
+  item.dataset.state = run.state;
+  if (mark.dataset.state !== run.state) mark.replaceChildren(icon(run.state));
+  mark.dataset.state = run.state;
+  name.replaceChildren(make("strong", "", run.title), make("span", "run-number", `#${number(run.run)}`));
+  when.textContent = `${WORDS[run.state]} · ${duration(run, skew) || "not begun"}`;
+  const current = run.run === selected?.id;
+  if (current) item.firstChild.setAttribute("aria-current", "page");
+  else item.firstChild.removeAttribute("aria-current");
+}
+
+// ---------------------------------------------------------------- one run
+
+function select(id) {
+  const before = selected;
+  selected = null; // first: closing its feed reports back
+  before?.lines.stop();
+  before?.feed.close();
+  if (runs.has(before?.id)) drawRow(runs.get(before.id));
+  $("layout").dataset.view = id ? "run" : "home";
+  $("welcome").hidden = Boolean(id);
+  $("run").hidden = !id;
+  $("log-note").textContent = "";
+  document.title = "Pipelines";
+  if (!id) {
+    welcome("Pick a run, or start one", "Every viewer gets each line once and in order. Open the same run in ten tabs, reload some of them in the middle: they all end up with the same log.");
+    drawConnection();
+    return;
+  }
+  const lines = new Lines(id, {
+    onChange(n) {
+      log.changed(n);
+      drawCount();
+    },
+    onTrouble(text) { $("log-note").textContent = text; },
+  });
+  selected = { id, lines, feed: null };
+  selected.feed = new Feed(`/ws/runs/${encodeURIComponent(id)}`, {
+    onMessage: received,
+    onState(state, reason) {
+      if (state === "live") lines.fill();
+      if (state === "closed" && selected?.lines === lines) lost(reason);
+      drawConnection();
+    },
+  });
+  log.show(lines, (step) => runs.get(id)?.steps[step]?.name ?? "");
+  $("raw").href = `/api/runs/${encodeURIComponent(id)}/log.txt`;
+  $("steps").replaceChildren();
+  drawCount();
+  if (runs.has(id)) {
+    drawRun(runs.get(id));
+    drawRow(runs.get(id));
+  } else {
+    for (const part of ["run-title", "run-state", "run-elapsed"]) $(part).textContent = "";
+    $("run-title").textContent = "Loading…";
+    $("cancel").hidden = $("again").hidden = $("run-detail").hidden = true;
+  }
+}
+
+// The server does not know the selected run.
+function lost(reason) {
+  const id = selected.id;
+  select(null);
+  welcome(
+    reason === "no such run" ? `Run ${id} is not kept any more` : "The server ended this connection",
+    reason === "no such run"
+      ? "The server keeps a number of runs, in memory: this one was started before newer ones took its place, or before the server was restarted. Start it again, or pick another."
+      : `It said: ${reason || "nothing"}. Reload the page to try again.`,
+  );
+  $("layout").dataset.view = "run";
+  $("welcome-action").hidden = false;
+}
+
+function welcome(title, text) {
+  $("welcome-title").textContent = title;
+  $("welcome-text").textContent = text;
+  $("welcome-action").hidden = true;
+}
+
+function drawRun(run) {
+  $("run-title").replaceChildren(run.title, make("span", "run-number", `#${number(run.run)}`));
+  const badge = $("run-state");
+  if (badge.dataset.state !== run.state || !badge.firstChild) badge.replaceChildren(icon(run.state), WORDS[run.state]);
+  badge.dataset.state = run.state;
+  const ended = run.finished !== null;
+  $("cancel").hidden = ended;
+  $("again").hidden = !ended;
+  if (ended) $("cancel").disabled = false;
+  $("run-detail").hidden = !(run.detail && run.state === "failed") && run.state !== "pending";
+  $("run-detail").textContent = run.state === "pending" ? "Waiting for its turn: other runs come first." : run.detail;
+  document.title = `${SIGNS[run.state]} ${run.title} #${number(run.run)}`;
+  drawSteps(run);
+  drawTimes();
+}
+
+function drawSteps(run) {
+  if ($("steps").children.length !== run.steps.length) {
+    $("steps").replaceChildren(...run.steps.map((step, index) => {
+      const item = make("li", "step");
+      const button = item.appendChild(make("button", ""));
+      button.type = "button";
+      button.title = step.command;
+      button.append(make("span", "step-icon"), make("span", "step-name", step.name), make("span", "step-state"));
+      button.onclick = () => goToStep(index);
+      return item;
+    }));
+  }
+  run.steps.forEach((step, index) => {
+    const item = $("steps").children[index];
+    if (item.dataset.state === step.state) return;
+    item.dataset.state = step.state;
+    const [mark] = item.firstChild.children;
+    mark.replaceChildren(icon(step.state));
+    item.firstChild.disabled = step.state === "pending" || step.state === "skipped";
+  });
+}
+
+function goToStep(index) {
+  const { lines } = selected;
+  for (let n = lines.omitted + 1; n <= lines.newest; n++) {
+    if (lines.get(n)?.step === index) return log.goTo(n);
+  }
+  toast("The output of this step is no longer kept.");
+}
+
+let counting = 0;
+function drawCount() {
+  counting ||= requestAnimationFrame(() => {
+    counting = 0;
+    const { last = 0, omitted = 0 } = selected?.lines ?? {};
+    $("log-count").textContent = `${last.toLocaleString()} ${last === 1 ? "line" : "lines"}`
+      + (omitted ? `, ${(last - omitted).toLocaleString()} kept` : "");
+  });
+}
+
+function drawTimes() {
+  for (const run of runs.values()) {
+    if (run.state === "running") rows.get(run.run).firstChild.lastChild.textContent = `${WORDS[run.state]} · ${duration(run, skew)}`;
+  }
+  const run = runs.get(selected?.id);
+  if (!run) return;
+  $("run-elapsed").textContent = duration(run, skew);
+  run.steps.forEach((step, index) => {
+    const label = $("steps").children[index]?.firstChild.lastChild;
+    const text = [WORDS[step.state], duration(step, skew)].filter(Boolean).join(" · ");
+    if (label && label.textContent !== text) label.textContent = text;
+  });
+}
+
+// ---------------------------------------------------------------- what the user does
+
+async function start(name, button) {
+  button.disabled = true;
+  try {
+    const run = await call("/api/runs", { pipeline: name });
+    updateRun(run);
+    location.hash = `run=${run.run}`;
+  } catch (error) {
+    toast(error.message);
+  } finally {
+    button.disabled = false;
+  }
+}
+
+async function cancel() {
+  $("cancel").disabled = true;
+  try {
+    await call(`/api/runs/${selected.id}/cancel`, {});
+  } catch (error) {
+    $("cancel").disabled = false;
+    toast(error.message);
+  }
+}
+
+let toastTimer = 0;
+function toast(text) {
+  $("toast-text").textContent = text;
+  $("toast").hidden = false;
+  clearTimeout(toastTimer);
+  toastTimer = setTimeout(() => { $("toast").hidden = true; }, 10_000);
+}
+
+function announce(text) {
+  $("announcer").textContent = text;
+}
+
+// ---------------------------------------------------------------- connection
+
+function connect() {
+  list?.close();
+  list = new Feed("/ws/runs", { onMessage: received, onState: drawConnection });
+}
+
+function drawConnection() {
+  const feeds = [list, selected?.feed].filter(Boolean);
+  const worst = ["closed", "waiting", "connecting", "live"].find((state) => feeds.some((feed) => feed.state === state));
+  const seconds = Math.max(0, Math.ceil((Math.max(...feeds.map((feed) => feed.retryAt)) - Date.now()) / 1000));
+  const text = {
+    live: "Live",
+    connecting: "Connecting",
+    waiting: seconds ? `Reconnecting in ${seconds} s` : "Reconnecting",
+    closed: "Closed",
+  }[worst] ?? "Connecting";
+  $("connection").dataset.state = worst ?? "connecting";
+  if ($("connection-text").textContent !== text) $("connection-text").textContent = text;
+  $("retry").hidden = worst !== "waiting" && worst !== "closed";
+}
+
+function retry() {
+  if (list.state === "closed") connect();
+  else list.retry();
+  selected?.feed.retry();
+}
+
+// ---------------------------------------------------------------- begin
+
+function route() {
+  const id = new URLSearchParams(location.hash.slice(1)).get("run");
+  if (id !== (selected?.id ?? null) || !id) select(id);
+}
+
+async function loadPipelines() {
+  try {
+    const answer = await fetch("/api/pipelines");
+    if (!answer.ok) throw new Error();
+    ({ pipelines } = await answer.json());
+    drawPipelines();
+  } catch {
+    setTimeout(loadPipelines, 2_000 + 1_000 * Math.random());
+  }
+}
+
+$("cancel").onclick = cancel;
+$("again").onclick = () => start(runs.get(selected.id).pipeline, $("again"));
+$("retry").onclick = retry;
+$("jump").onclick = () => log.follow(true);
+$("toast-close").onclick = () => { $("toast").hidden = true; };
+$("follow").onchange = () => log.follow($("follow").checked);
+$("wrap").onchange = () => { $("log").dataset.wrap = $("wrap").checked; log.changed(0); };
+addEventListener("hashchange", route);
+setInterval(() => { drawTimes(); drawConnection(); }, 1_000);
+
+loadPipelines();
+connect();
+route();
