@@ -1,0 +1,231 @@
+"""The example's page in a real browser: whatever tabs do, each shows every line once, in order."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+
+from tests.browser.chromium import Chromium, Tab, find, wait_for
+from tests.browser.proxy import Proxy
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(150)]
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = ROOT / "docs" / "examples" / "pipeline" / "__main__.py"
+PIPELINES = """
+[pipelines.steady]
+title = "Steady"
+[[pipelines.steady.steps]]
+name = "first"
+command = ["{python}", "-c", '''
+import sys, time
+for number in range(300):
+    print("line", number, file=sys.stderr if number % 10 == 9 else sys.stdout)
+    time.sleep(0.03)
+''']
+[[pipelines.steady.steps]]
+name = "second"
+command = ["{python}", "-c", "for number in range(400): print('\\u001b[32mmore\\u001b[0m', number)"]
+
+[pipelines.failing]
+title = "Failing"
+[[pipelines.failing.steps]]
+name = "stumble"
+command = ["{python}", "-c", "import sys; sys.exit('it broke')"]
+[[pipelines.failing.steps]]
+name = "never"
+command = ["{python}", "-V"]
+"""
+SHOWN = (
+    "[...document.querySelectorAll('.line')].map((row) => [Number(row.dataset.n), row.textContent])"
+)
+ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class Server:
+    """The example as a subprocess on a free port."""
+
+    def __init__(self, folder: Path) -> None:
+        pipelines = folder / "pipelines.toml"
+        pipelines.write_text(PIPELINES)
+        self.log = folder / "server.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, PROGRAM, "--port", "0", "--config", pipelines],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=ROOT,
+            )
+        try:
+            found = wait_for("the server's address", self._address)
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
+        self.port = int(found[1])
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def _address(self) -> re.Match[str] | None:
+        text = self.log.read_text()
+        assert self.process.poll() is None, text
+        return re.search(r"Open http://127\.0\.0\.1:(\d+)/", text)
+
+    def call(self, path: str, body: object = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = Request(self.url + path, data, {"Content-Type": "application/json"})
+        with urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
+    def start(self, pipeline: str) -> str:
+        return str(self.call("/api/runs", {"pipeline": pipeline})["run"])
+
+    def lines(self, run: str) -> list[tuple[int, str]]:
+        """Return the run's lines as the server keeps them, without colours."""
+        lines = self.call(f"/api/runs/{run}/lines")["lines"]
+        return [(line["n"], ESCAPES.sub("", line["text"])) for line in lines]
+
+    def stop(self) -> str:
+        """Stop the server as a service manager would; return what it logged."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(timeout=15)
+        finally:
+            self.process.kill()
+            self.process.wait()
+        assert code in {0, -signal.SIGTERM}, self.log.read_text()
+        return self.log.read_text()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A server whose log has no trouble in it at the end."""
+    server = Server(tmp_path)
+    try:
+        yield server
+    finally:
+        log = server.stop()
+    for word in ("Traceback", "Error", "ERROR", "[error", "Exception", "Cannot call"):
+        assert word not in log, log
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Chromium]:
+    """A browser; without one installed the test is skipped, or fails in continuous integration."""
+    program = find()
+    if program is None:
+        reason = "no Chromium is installed (Debian: apt-get install chromium)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with Chromium(program, tmp_path / "profile") as browser:
+        yield browser
+
+
+def check_log(tab: Tab, server: Server, run: str) -> None:
+    """The tab shows every line of the run exactly once, in order, with its text."""
+    lines = server.lines(run)
+    tab.show()
+    tab.wait(f"document.querySelectorAll('.line').length >= {len(lines)}")
+    shown = tab.evaluate(SHOWN)
+
+    assert [number for number, _ in shown] == list(range(1, len(lines) + 1))
+    for (number, text), (_, expected) in zip(shown, lines, strict=True):
+        if not expected.startswith("$ "):  # a heading shows the step's name, too
+            assert text == expected, f"line {number}"
+
+
+def test_ten_tabs_that_come_and_go(server: Server, browser: Chromium) -> None:
+    """Tabs opened, reloaded and closed in the middle of a run do no harm to each other."""
+    run = server.start("steady")
+    address = f"{server.url}/#run={run}"
+
+    tabs = [browser.open(address) for _ in range(10)]
+    for tab in tabs:
+        tab.wait("document.querySelector('#connection').dataset.state === 'live'")
+    for round_ in range(3):
+        for tab in tabs[round_::3]:
+            tab.reload()
+    for tab in tabs[7:]:
+        tab.close()
+    tabs = [*tabs[:7], browser.open(address), browser.open(address)]
+    assert server.call(f"/api/runs/{run}")["state"] == "running", "the run was too short for this"
+    for tab in tabs:
+        tab.wait("document.title.startsWith('✓')")
+
+    for tab in tabs:
+        check_log(tab, server, run)
+        assert tab.problems == []
+
+
+def test_cut_connection_comes_back_and_misses_nothing(server: Server, browser: Chromium) -> None:
+    """A tab whose network fails in the middle says so, reconnects, and has every line once."""
+    run = server.start("steady")
+    with Proxy(server.port) as proxy:
+        tab = browser.open(f"http://127.0.0.1:{proxy.port}/#run={run}")
+        tab.wait("document.querySelectorAll('.line').length > 20")
+
+        proxy.cut()
+        tab.wait("document.querySelector('#connection').dataset.state === 'waiting'")
+        before = tab.evaluate("document.querySelectorAll('.line').length")
+        wait_for("more lines", lambda: len(server.lines(run)) > before + 20)
+        proxy.mend()
+
+        tab.wait("document.querySelector('#connection').dataset.state === 'live'")
+        tab.wait("document.title.startsWith('✓')")
+        check_log(tab, server, run)
+
+
+def test_run_is_started_and_explained(server: Server, browser: Chromium) -> None:
+    """A button starts a run; the page shows its steps' states in words, and why it failed."""
+    tab = browser.open(server.url)
+    tab.wait("document.querySelector('[data-pipeline=failing]')")
+
+    tab.evaluate("document.querySelector('[data-pipeline=failing]').click()")
+    tab.wait("document.title.startsWith('✗')")
+    tab.wait("location.hash.startsWith('#run=1-')")
+
+    states = "[...document.querySelectorAll('.step-state')].map((each) => each.textContent)"
+    failed, skipped = tab.evaluate(states)
+    assert failed.startswith("Failed")
+    assert skipped == "Skipped"
+    detail = tab.evaluate("document.querySelector('#run-detail').textContent")
+    assert detail == "stumble: exit code 1"
+    tab.wait("document.querySelector('#log').textContent.includes('it broke')")
+    assert tab.problems == []
+
+
+def test_unknown_run_is_explained(server: Server, browser: Chromium) -> None:
+    """A link to a run that is not kept says so, and the page does not try for ever."""
+    tab = browser.open(f"{server.url}/#run=99-nobody")
+
+    tab.wait("document.querySelector('#welcome-title').textContent.includes('not kept any more')")
+    tab.wait("document.querySelector('#connection').dataset.state === 'live'")
+
+
+def test_scrolling_up_stops_following(server: Server, browser: Chromium) -> None:
+    """New lines do not move what a reader has scrolled to; one click goes back to the end."""
+    run = server.start("steady")
+    tab = browser.open(f"{server.url}/#run={run}")
+    tab.show()
+    tab.wait("document.querySelectorAll('.line').length > 80")
+
+    tab.evaluate("document.querySelector('#log').scrollTop = 200")
+    tab.wait("!document.querySelector('#follow').checked")
+    tab.wait("document.title.startsWith('✓') && document.querySelectorAll('.line').length > 500")
+    assert tab.evaluate("document.querySelector('#log').scrollTop") == 200
+
+    tab.evaluate("document.querySelector('#jump').click()")
+    tab.wait(
+        "document.querySelector('#follow').checked && document.querySelector('#log').scrollTop > 5000"
+    )
