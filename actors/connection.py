@@ -25,6 +25,7 @@ from enum import IntEnum
 from typing import TypeVar
 
 from actors.actor import Actor
+from actors.errors import TransportClosed
 from actors.exits import CloseCode, Ending, ExitReason
 from actors.interfaces import ConnectionListener, Encoder, Transport
 from actors.mailbox import Mailbox, MailboxStatistics
@@ -224,8 +225,14 @@ class ConnectionActor(Actor[Chunk]):
         self._advance()
 
     def transport_failed(self, error: BaseException) -> None:
-        """End: nothing can be written any more."""
-        self._fail(ExitReason(Ending.SEND_FAILED, CloseCode.WRITE_ERROR, str(error), error))
+        """End: nothing can be written any more, because the peer is gone or something is wrong."""
+        if isinstance(error, OSError | TransportClosed):
+            text = str(error) or "the peer was gone when it was written to"
+            reason = ExitReason(Ending.DISCONNECTED, CloseCode.ABNORMAL, text, error)
+        else:
+            text = str(error) or type(error).__name__
+            reason = ExitReason(Ending.SEND_FAILED, CloseCode.WRITE_ERROR, text, error)
+        self._fail(reason)
 
     def transport_closed(self) -> None:
         """End, in good order."""

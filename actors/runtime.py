@@ -272,7 +272,8 @@ class Runtime:
         self._scheduler: aiojobs.Scheduler | None = None
         self._jobs: set[Job] = set()
         self._wheel = TimerWheel(tick)
-        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm: asyncio.Handle | None = None
+        self._alarm_at = 0.0  # uvloop's handles do not all know when
         self._change: asyncio.Future[None] | None = None  # actors or jobs are no more
         self._closing: ExitReason | None = None
 
@@ -412,11 +413,12 @@ class Runtime:
 
     def _set_alarm(self) -> None:
         due = self._wheel.next_due()
-        if due is None or (self._alarm is not None and self._alarm.when() <= due):
+        if due is None or (self._alarm is not None and self._alarm_at <= due):
             return
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm = self.loop.call_at(due, self._ring)
+        self._alarm_at = due
 
     def _ring(self) -> None:
         self._alarm = None
