@@ -38,8 +38,8 @@ class Admission:
             ConnectionRefused: If a limit is reached.
         """
         self._check(user, client)
+        self._reserved_users[user] += 1  # first: the one that raises, for an unhashable user
         self._reserved += 1
-        self._reserved_users[user] += 1
         if client is not None:
             self._reserved_clients[client] += 1
         try:
