@@ -9,7 +9,7 @@ from pydantic_core import to_jsonable_python
 from actors.messages import Frame
 from supervisor.errors import UnserialisableData
 
-__all__ = ["JsonCodec"]
+__all__ = ["JsonCodec", "plain_frame"]
 
 
 class JsonCodec:
@@ -27,21 +27,52 @@ class JsonCodec:
         Return the frame for ``data``.
 
         Raises:
-            UnserialisableData: If JSON cannot express it.
+            UnserialisableData: If JSON cannot express it, or UTF-8 cannot express the text.
         """
         if isinstance(data, str | bytes):
-            return Frame(data)
+            return plain_frame(data)
         try:
-            text = json.dumps(
-                data,
-                ensure_ascii=False,
-                separators=(",", ":"),
-                allow_nan=False,
-                default=to_jsonable_python,
-            )
+            text = _dumps(data, ensure_ascii=False)
+            if not _is_unicode(text):
+                text = _dumps(data, ensure_ascii=True)
         except (TypeError, ValueError, RecursionError) as error:
             raise UnserialisableData(
                 f"cannot send {type(data).__name__} as JSON: {error}; allowed are str and bytes "
                 "as they are, and whatever json.dumps or pydantic can turn into JSON"
             ) from error
         return Frame(text, encoded=True)
+
+
+def plain_frame(data: str | bytes) -> Frame:
+    """
+    Return the frame for what travels unchanged.
+
+    Raises:
+        UnserialisableData: If it is text that UTF-8 cannot express: a socket would fail of it.
+    """
+    if isinstance(data, str) and not _is_unicode(data):
+        raise UnserialisableData(
+            "cannot send text with half a surrogate pair, which UTF-8 cannot express; as a part of "
+            "other data JSON escapes it"
+        )
+    return Frame(data)
+
+
+def _is_unicode(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _dumps(data: object, *, ensure_ascii: bool) -> str:
+    return json.dumps(
+        data,
+        ensure_ascii=ensure_ascii,
+        separators=(",", ":"),
+        allow_nan=False,
+        default=to_jsonable_python,
+    )

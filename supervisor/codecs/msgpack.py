@@ -6,6 +6,7 @@ import msgpack
 from pydantic_core import to_jsonable_python
 
 from actors.messages import Frame
+from supervisor.codecs.json import plain_frame
 from supervisor.errors import UnserialisableData
 
 __all__ = ["MessagePackCodec"]
@@ -28,7 +29,7 @@ class MessagePackCodec:
             UnserialisableData: If MessagePack cannot express it.
         """
         if isinstance(data, str | bytes):
-            return Frame(data)
+            return plain_frame(data)
         try:
             packed: bytes = msgpack.packb(data, default=to_jsonable_python)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
