@@ -46,6 +46,7 @@ class Connection:
         "actor",
         "cancelled",
         "client",
+        "closed",
         "endpoint",
         "grace",
         "hooked_rooms",
@@ -90,6 +91,7 @@ class Connection:
         self.cancelled = False  # whether it was cancelled for that
         self.grace: Timer | None = None
         self.timers: list[Timer] = []
+        self.closed: ClosedConnection | None = None  # what is remembered of it
         self._gone: asyncio.Future[None] | None = None
 
     @property
@@ -133,7 +135,7 @@ class ClosedConnection:
         reason: Why it ended.
         opened_at: Unix time in seconds.
         duration: Seconds that it was registered.
-        written: Messages that its socket took.
+        written: Messages that its socket took; final, as the next, when the socket is done with.
         lost: Messages that it had accepted and that its socket never took.
         dropped: Messages that its mailbox dropped, by reason.
         peak_depth: Most messages that waited for it together.
@@ -172,3 +174,8 @@ class ClosedConnection:
             peak_depth=mailbox.peak_depth,
             peak_bytes=mailbox.peak_size,
         )
+
+    def settle(self, actor: ConnectionActor) -> None:
+        """Take over what became of the messages that waited at the end."""
+        self.written = actor.written
+        self.lost = actor.lost

@@ -17,11 +17,11 @@ from typing import Any
 
 from actors.actor import Actor
 from actors.connection import ConnectionActor
-from actors.errors import WrongLoop
+from actors.errors import MessageTooLarge, WrongLoop
 from actors.exits import CloseCode, Ending, ExitReason
 from actors.interfaces import Encoder
 from actors.mailbox import Mailbox
-from actors.messages import Chunk
+from actors.messages import Chunk, Frame
 from actors.overflow import DropReason
 from actors.receipts import FlushLatch
 from actors.room import RoomActor
@@ -202,16 +202,33 @@ class Node:
             Whether it was written, or waits: never whether it arrived.
 
         Raises:
+            MessageTooLarge: If it is larger than ``mailbox_bytes``.
             UnserialisableData: If its wire format cannot express the data.
         """
         latch = FlushLatch()
         latch.add()
-        frame = connection.actor.encoder.encode(data)
+        frame = self.frame(connection, data)
         offer = connection.actor.deliver(Chunk((frame,), on_settled=latch.count_down))
         if not offer.taken:
             return False
         await latch.wait(self.settings.flush_timeout)
         return not latch.failed
+
+    def frame(self, connection: Connection, data: object) -> Frame:
+        """
+        Return ``data`` as ``connection`` gets it.
+
+        Raises:
+            MessageTooLarge: If it is larger than ``mailbox_bytes``.
+            UnserialisableData: If its wire format cannot express the data.
+        """
+        frame = connection.actor.encoder.encode(data)
+        if frame.size > self.settings.mailbox_bytes:
+            raise MessageTooLarge(
+                f"the message has {frame.size} bytes; mailbox_bytes allows "
+                f"{self.settings.mailbox_bytes}"
+            )
+        return frame
 
     def reap(self, connection: Connection, reason: ExitReason) -> None:
         """
@@ -236,6 +253,7 @@ class Node:
         connection.timers.clear()
         self.registry.remove(connection)
         closed = ClosedConnection.of(connection, reason, self.runtime.clock())
+        connection.closed = closed
         self.dropped.update(closed.dropped)
         self.rooms.leave_all(connection)
         self._closed(closed)
@@ -321,6 +339,8 @@ class Node:
             self._log.error("connection.crashed", connection=connection.id, exc_info=reason.error)
             self.reap(connection, reason)
         connection.finished()
+        if connection.closed is not None:
+            connection.closed.settle(actor)
         if actor.lost:
             self.dropped[DropReason.SEND_FAILED.value] += actor.lost
         self.open -= 1

@@ -35,6 +35,7 @@ from supervisor.transports.stub import StubTransport, can_send
 __all__ = [
     "accept",
     "adopt",
+    "check_close_code",
     "close_reason",
     "end_quietly",
     "is_websocket",
@@ -114,6 +115,8 @@ async def accept(websocket: Any, *, subprotocol: str | None, timeout: float) -> 
         if inspect.isawaitable(result):
             await result
         return
+    if WebSocketState.DISCONNECTED in {websocket.application_state, websocket.client_state}:
+        raise SessionEnded(CloseCode.ABNORMAL, "the socket was closed before")
     if websocket.application_state is not WebSocketState.CONNECTING:
         return
     try:
@@ -138,8 +141,15 @@ def adopt(
         user: Whoever it belongs to.
         watch_end: Whether the end of the endpoint ends the connection; False for a session,
             which sees to that itself.
+
+    Raises:
+        RuntimeError: If the socket is registered already.
     """
     settings = node.settings
+    if node.registry.of_socket(websocket) is not None:
+        raise RuntimeError(
+            "the socket is registered already: a session or a manager's connect() has it"
+        )
     if not is_websocket(websocket):
         stub = node.register(
             websocket, StubTransport(websocket, node.runtime), encoder, user=user, client=None
@@ -173,6 +183,8 @@ async def send(connection: Connection, chunk: Chunk, *, written: bool) -> None:
     """
     Send for the endpoint itself: in order, never dropped, waiting while the client is behind.
 
+    What is larger than the mailbox waits until nothing else does.
+
     Args:
         connection: To whom.
         chunk: What; it must be pinned.
@@ -186,15 +198,30 @@ async def send(connection: Connection, chunk: Chunk, *, written: bool) -> None:
     if written:
         done = asyncio.get_running_loop().create_future()
         chunk.on_settled = _resolve(done)
-    while (offer := connection.actor.deliver(chunk)) is Offer.FULL:
+    while (offer := connection.actor.deliver(chunk)) in {Offer.FULL, Offer.TOO_LARGE}:
         latch = FlushLatch()
         connection.actor.when_flushed(latch)
         await latch.wait(connection.actor.send_timeout)
-    if offer is Offer.TOO_LARGE:
-        chunk.on_settled = None
-        raise SessionEnded(CloseCode.MESSAGE_TOO_BIG, "larger than the mailbox allows")
     if not offer.taken or (done is not None and not await done):
         raise _ended(connection)
+
+
+def check_close_code(code: int) -> None:
+    """
+    Check that ``code`` may travel in a close frame (RFC 6455 §7.4).
+
+    Raises:
+        ValueError: If not.
+    """
+    if not (3000 <= code <= 4999 or code in _REGISTERED_CODES):
+        raise ValueError(
+            "a close code is from 1000 to 1003, from 1007 to 1014, or from 3000 to 4999, not "
+            f"{code}"
+        )
+
+
+_REGISTERED_CODES = frozenset({*range(1000, 1004), *range(1007, 1015)})
+"""Codes below 3000 that may be sent: the others say what an end without a close frame was."""
 
 
 def close_reason(error: BaseException | None) -> ExitReason:
@@ -241,8 +268,11 @@ class _EndpointSend:
             await connection.wait_closed()
             return
         payload = event.get("bytes")
-        chunk = Chunk((Frame(event["text"] if payload is None else payload),), pinned=True)
-        await send(connection, chunk, written=True)
+        if payload is None:
+            payload = event["text"]
+            if not payload.isascii():
+                payload.encode()  # what cannot travel is the endpoint's error, not the socket's
+        await send(connection, Chunk((Frame(payload),), pinned=True), written=True)
 
 
 def _watch_endpoint(node: Node, connection: Connection, websocket: WebSocket) -> None:

@@ -31,6 +31,7 @@ from supervisor.rooms import EVERYONE, user_room
 from supervisor.server_check import warn_about_server
 from supervisor.sessions.plain import Session
 from supervisor.settings import Settings
+from supervisor.sockets import check_close_code
 from supervisor.statistics import Statistics, statistics_of
 
 if TYPE_CHECKING:
@@ -205,14 +206,16 @@ class Supervisor:
 
         Args:
             target: A session, connection or WebSocket, or a user.
-            code: Close code, 1000 or from 3000 to 4999.
+            code: Close code.
             reason: For people; at most 123 bytes of it travel.
 
         Returns:
             How many connections that was.
+
+        Raises:
+            ValueError: If ``code`` cannot travel in a close frame.
         """
-        if not (code == CloseCode.NORMAL or 3000 <= code <= 4999):
-            raise ValueError(f"a close code is 1000 or from 3000 to 4999, not {code}")
+        check_close_code(code)
         found = self.find(target)
         pairs = [found] if found is not None else self._of_user(target)
         exit_reason = ExitReason(Ending.KICKED, code, reason)

@@ -66,7 +66,7 @@ class Session:
         self._msgpack = msgpack_codec
         self._wanted = list(dict.fromkeys(room_name(room) for room in rooms))
         self._user = user
-        self._node: Node
+        self._entered_node: Node | None = None
         self._connection: Connection | None = None
 
     @property
@@ -78,8 +78,14 @@ class Session:
             UnknownConnection: Before the session was entered.
         """
         if self._connection is None:
-            raise UnknownConnection("the session was not entered: use `async with`")
+            raise _not_entered()
         return self._connection
+
+    @property
+    def _node(self) -> Node:
+        if self._entered_node is None:
+            raise _not_entered()
+        return self._entered_node
 
     @property
     def user(self) -> Hashable | None:
@@ -104,14 +110,17 @@ class Session:
             ConnectionRefused: If the origin, or a limit, forbids it; the client was told.
             WebSocketDisconnect: If the client has gone meanwhile.
             UnsupportedSocket: If it is no Starlette WebSocket.
+            RuntimeError: If the session was entered before, or something else has the socket.
         """
+        if self._entered_node is not None:
+            raise RuntimeError("a session is entered once; this one was entered before")
         websocket = self._websocket
         if not sockets.is_websocket(websocket):
             raise UnsupportedSocket(
                 f"a session needs a Starlette or FastAPI WebSocket, not {type(websocket).__name__}"
             )
         sockets.end_quietly(websocket)
-        self._node = node = self._open_node()
+        self._entered_node = node = self._open_node()
         try:
             self._check_origin(node)
             with node.place(self._user, sockets.client_address(websocket), self._wanted):
@@ -136,7 +145,8 @@ class Session:
             for room in self._wanted:
                 await node.rooms.join(connection, room)
         except BaseException as error:
-            await sockets.leave_endpoint(node, connection, error)
+            if await sockets.leave_endpoint(node, connection, error):
+                raise self._disconnect() from None
             raise
         return self
 
@@ -148,7 +158,7 @@ class Session:
     ) -> None:
         """Flush and close, within the close deadline."""
         if await sockets.leave_endpoint(self._node, self.connection, error):
-            raise self._disconnect() from None
+            raise self._disconnect() from None  # `error` cancelled the endpoint for that
 
     def __aiter__(self) -> AsyncIterator[str | bytes]:
         """Iterate over the client's messages, until it goes."""
@@ -242,16 +252,23 @@ class Session:
 
         Raises:
             WebSocketDisconnect: If the client has gone, also while it waited.
+            MessageTooLarge: If it is larger than ``mailbox_bytes``.
             UnserialisableData: If the wire format cannot express the data.
         """
         self._node.check_loop()
-        frame = self.connection.actor.encoder.encode(data)
+        frame = self._node.frame(self.connection, data)
         if not self.connection.connected:
             raise self._disconnect()
         await sockets.send(self.connection, Chunk((frame,), pinned=True), written=False)
 
     async def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
-        """Flush and close, within the close deadline. Idempotent."""
+        """
+        Flush and close, within the close deadline. Idempotent.
+
+        Raises:
+            ValueError: If ``code`` cannot travel in a close frame.
+        """
+        sockets.check_close_code(code)
         self._node.end(self.connection, ExitReason(Ending.LEFT, code, reason), flush=True)
         await self.connection.wait_closed()
 
@@ -299,6 +316,10 @@ class Session:
         if event is None:
             return SessionEnded(CloseCode.ABNORMAL)
         return SessionEnded(event.get("code", CloseCode.NO_STATUS), event.get("reason"))
+
+
+def _not_entered() -> UnknownConnection:
+    return UnknownConnection("the session was not entered: use `async with`")
 
 
 def _utf8_longer_than(text: str, limit: int) -> bool:
