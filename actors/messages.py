@@ -85,7 +85,7 @@ class Chunk(Message):
         forms: What transports made of the frames (ASGI events, wire bytes), by form:
             made once, whoever asks first, and used by every transport of that kind.
         on_settled: Called once with True when it was written, with False when it never will
-            be; only for chunks of a single receiver.
+            be; only for chunks of a single receiver. Must not raise.
     """
 
     __slots__ = ("count", "forms", "frames", "key", "on_settled", "pinned", "size")

@@ -71,7 +71,8 @@ class ActorRef(Generic[M]):
         """
         Put ``message`` into the mailbox; wait for space while there is none.
 
-        Those who wait are served in order. Cancelling leaves nothing in the mailbox.
+        Those who wait are served in order; a message that takes no space waits for none.
+        Cancelling leaves nothing in the mailbox.
 
         Args:
             message: What to tell.
@@ -84,7 +85,7 @@ class ActorRef(Generic[M]):
             MessageTooLarge: If it can never fit.
             WrongLoop: If called from another event loop.
         """
-        if self._waiting:
+        if self._waiting and (message.count or message.size):
             self._check_loop()
             offer = Offer.FULL
         else:

@@ -37,7 +37,8 @@ hypothesis.settings.register_profile(
     print_blob=True,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
-hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "fast")
+hypothesis.settings.load_profile(PROFILE)
 
 
 def pytest_asyncio_loop_factories(
@@ -49,8 +50,10 @@ def pytest_asyncio_loop_factories(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have every asynchronous test watched for tasks that it leaves behind."""
+    """Watch asynchronous tests for tasks that they leave behind; give thorough ones time."""
     for item in items:
+        if PROFILE != "fast" and "properties" in item.path.parts:
+            item.add_marker(pytest.mark.timeout(3600))
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.function):
             item.fixturenames.insert(0, "no_task_left")
 

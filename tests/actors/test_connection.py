@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from actors.connection import ConnectionActor, ConnectionState
+from actors.errors import TransportClosed
 from actors.exits import CloseCode, Ending, ExitReason
 from actors.interfaces import TransportListener
 from actors.mailbox import CONTROL_CAPACITY, Mailbox
@@ -488,19 +489,30 @@ async def test_a_silent_close_lets_the_socket_go_as_it_is(
     assert log.ended == [LEFT]
 
 
+@pytest.mark.parametrize(
+    ("error", "ending", "code"),
+    [
+        (RuntimeError("of any kind"), Ending.SEND_FAILED, CloseCode.WRITE_ERROR),
+        (OSError("broken pipe"), Ending.DISCONNECTED, CloseCode.ABNORMAL),
+        (TransportClosed("gone"), Ending.DISCONNECTED, CloseCode.ABNORMAL),
+    ],
+)
 async def test_a_failed_write_ends_the_connection(
-    runtime: Runtime, transport: FakeTransport, log: ConnectionLog
+    runtime: Runtime,
+    transport: FakeTransport,
+    log: ConnectionLog,
+    error: Exception,
+    ending: Ending,
+    code: CloseCode,
 ) -> None:
     """The listener is told, the socket is aborted and never touched again."""
     connection = connect(runtime, transport, log)
-    transport.failing = OSError("broken pipe")
+    transport.failing = error
 
     offer = connection.deliver(chunk("a"))
 
     assert offer is Offer.FAILED
-    assert [(reason.ending, reason.code, reason.error) for reason in log.ended] == [
-        (Ending.SEND_FAILED, CloseCode.WRITE_ERROR, transport.failing)
-    ]
+    assert log.ended == [ExitReason(ending, code, str(error), error)]
     assert transport.aborted
     assert transport.closed is None
     assert connection.lost == 1
@@ -542,7 +554,7 @@ async def test_a_write_from_the_queue_that_fails_ends_the_connection(
     connection = stall(runtime, transport, log)
     connection.deliver(chunk("a"))
     connection.deliver(chunk("b"))
-    transport.failing = OSError("gone")
+    transport.failing = RuntimeError("broken")
 
     transport.resume()
 

@@ -210,6 +210,22 @@ async def test_those_who_wait_are_served_in_order(runtime: Runtime) -> None:
     assert gate.handled == ["busy", "0", "1", "2", "3", "4"]
 
 
+async def test_what_takes_no_space_waits_for_nobody(runtime: Runtime) -> None:
+    """A message without count and size goes in, also while others wait for space."""
+    gate, ref = gated(runtime)
+    ref.tell(Item("0"))
+    putting = asyncio.create_task(ref.put(Item("1"), timeout=60))
+    await settle()
+
+    offer = await ref.put(Item("weightless", count=0), timeout=0)
+    gate.open(10)
+    await putting
+    await settle()
+
+    assert offer is Offer.ACCEPTED
+    assert gate.handled == ["busy", "0", "weightless", "1"]
+
+
 async def test_a_cancelled_put_leaves_nothing_in_the_mailbox(runtime: Runtime) -> None:
     """Cancelling while it waits withdraws the message; the next in the queue is served."""
     gate, ref = gated(runtime)
