@@ -80,7 +80,7 @@ class AsgiTransport:
             self._job = None
             if error is None:
                 self._listener.transport_closed()
-            elif isinstance(error, Exception):
+            else:  # a cancellation is one by abort(), or the end of the loop
                 self._listener.transport_failed(error)
 
         self._job = self._runtime.run(send_close(), name="websocket close", on_done=closed)
