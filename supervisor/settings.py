@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     room_mailbox_messages: Count = 10_000
     """Messages that may wait for one room before publishers wait."""
     room_mailbox_bytes: Count = 64 << 20
-    """Bytes that may wait for one room before publishers wait."""
+    """Bytes that may wait for one room before publishers wait; at least ``mailbox_bytes``."""
     max_message_bytes: Count = 1 << 20
     """Largest message that a session takes from a client; a larger one closes it with 1009."""
 
@@ -122,6 +122,16 @@ class Settings(BaseSettings):
     def _only_losing_policies(cls, value: Overflow) -> Overflow:
         if value is Overflow.REFUSE:
             raise ValueError("sockets can use drop_oldest, drop_newest or disconnect")
+        return value
+
+    @field_validator("room_mailbox_bytes")
+    @classmethod
+    def _room_for_any_message(cls, value: int, info: ValidationInfo) -> int:
+        largest = info.data.get("mailbox_bytes", 1)
+        if value < largest:
+            raise ValueError(
+                f"must be at least mailbox_bytes, {largest}: a room has to hold the largest message"
+            )
         return value
 
     @field_validator("broker")
