@@ -109,14 +109,23 @@ class Node:
         Raises:
             ConnectionRefused: If the node drains, or a limit is reached.
         """
-        if self.draining:
-            raise ConnectionRefused(CloseCode.SHUTDOWN, "the server shuts down", 503)
+        self.check_open()
         self._admission.check_rooms(len(rooms))
         for name in rooms:
             if not self.rooms.has_place(name):
                 raise ConnectionRefused(CloseCode.ROOM_LIMIT, f"room {name} is full", 429)
         with self._admission.place(user, client):
             yield
+
+    def check_open(self) -> None:
+        """
+        Check that the node takes connections; it may have stopped to while one was accepted.
+
+        Raises:
+            ConnectionRefused: If it drains.
+        """
+        if self.draining:
+            raise ConnectionRefused(CloseCode.SHUTDOWN, "the server shuts down", 503)
 
     def refused(self, refusal: ConnectionRefused, user: Hashable | None) -> None:
         """Count a refusal; log the first of its kind, and then one a while with the count."""
@@ -289,7 +298,8 @@ class Node:
         for connection in connections:
             self.end(connection, reason, flush=True)
         if self.open:
-            self._all_closed = self.loop.create_future()
+            if self._all_closed is None or self._all_closed.done():
+                self._all_closed = self.loop.create_future()
             await asyncio.wait([self._all_closed], timeout=timeout)
 
     async def aclose(self, timeout: float) -> None:

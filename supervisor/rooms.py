@@ -14,7 +14,7 @@ from typing import Any
 
 from actors.actor import Actor
 from actors.connection import ConnectionActor
-from actors.errors import RoomFull
+from actors.errors import ActorStopped, MailboxClosed, RoomFull
 from actors.exits import CloseCode, Ending, ExitReason
 from actors.interfaces import FaultReporter
 from actors.mailbox import Mailbox
@@ -114,7 +114,8 @@ class Rooms:
         Make ``connection`` a member; return whether it was none before.
 
         Raises:
-            JoinRefused: If a limit is reached, or the connection has ended meanwhile.
+            JoinRefused: If a limit is reached, or the connection has ended meanwhile, or the room
+                was given up.
         """
         names = connection.room_names
         if name in names:
@@ -130,6 +131,8 @@ class Rooms:
             self.tell_leave(connection, name)  # it waits behind the join, if that waits
             if isinstance(error, RoomFull):
                 raise JoinRefused(CloseCode.ROOM_LIMIT, str(error)) from error
+            if isinstance(error, ActorStopped | MailboxClosed):
+                raise JoinRefused(CloseCode.ROOM_FAILED, f"room {name} failed") from error
             raise
         return True
 

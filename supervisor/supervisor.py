@@ -255,6 +255,7 @@ class Supervisor:
             UnserialisableData: If it cannot be expressed as JSON.
             InvalidRoomName: If there can be no such room.
             NotStarted, Drained: If the supervisor does not run.
+            ActorStopped: If the room crashed on it, or was given up before its turn.
         """
         return await self.publish_to(room_name(room), data, key=key, exclude=exclude)
 

@@ -148,6 +148,7 @@ class _Face:
                 await sockets.accept(
                     websocket, subprotocol=None, timeout=node.settings.accept_timeout
                 )
+                node.check_open()
                 connection = sockets.adopt(
                     node, websocket, supervisor.json, user=user_id, watch_end=True
                 )

@@ -47,7 +47,8 @@ class Session:
     raises, iteration ends, :meth:`send` raises, and a body that does none of these is
     cancelled after ``disconnect_grace`` seconds; outside, that is a ``WebSocketDisconnect`` too (:class:`~supervisor.errors.SessionEnded`).
 
-    Made by :meth:`supervisor.supervisor.Supervisor.session`. Belongs to the task that entered it.
+    Made by :meth:`supervisor.supervisor.Supervisor.session`. Belongs to the loop on which it was
+    entered: elsewhere its methods raise :class:`~actors.errors.WrongLoop`.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class Session:
                 await sockets.accept(
                     websocket, subprotocol=subprotocol, timeout=node.settings.accept_timeout
                 )
+                node.check_open()
                 connection = self._connection = sockets.adopt(
                     node,
                     websocket,
@@ -185,6 +187,7 @@ class Session:
             InvalidMessage: If the message is larger than ``max_message_bytes``; the socket was
                 closed with 1009.
         """
+        self._node.check_loop()
         inbound = self.connection.inbound
         assert inbound is not None  # a session has a WebSocket
         event = await inbound.receive()
@@ -269,6 +272,7 @@ class Session:
             ValueError: If ``code`` cannot travel in a close frame.
         """
         sockets.check_close_code(code)
+        self._node.check_loop()
         self._node.end(self.connection, ExitReason(Ending.LEFT, code, reason), flush=True)
         await self.connection.wait_closed()
 
@@ -280,6 +284,7 @@ class Session:
             JoinRefused: If a limit is reached, or the client has gone.
             InvalidRoomName: If it cannot be the name of a room.
         """
+        self._node.check_loop()
         return await self._node.rooms.join(self.connection, room_name(room))
 
     async def leave(self, room: str) -> None:
@@ -289,6 +294,7 @@ class Session:
         Raises:
             NotAMember: If it is not in it.
         """
+        self._node.check_loop()
         self._node.rooms.leave(self.connection, room_name(room))
 
     def _check_origin(self, node: Node) -> None:

@@ -183,9 +183,13 @@ class Peer:
         """Close from the client's side."""
         self._finish(code, reason)
 
-    def vanish(self) -> None:
-        """Be gone without a close frame, and have the server notice."""
-        self._finish(1006, "")
+    def vanish(self, *, unseen: bool = False) -> None:
+        """Be gone without a close frame; the server notices, and says so unless ``unseen``."""
+        if unseen:
+            self.over = True
+            self._wake()
+        else:
+            self._finish(1006, "")
 
     def resume(self) -> None:
         """Read again."""
@@ -270,7 +274,7 @@ class Peer:
         return [json.loads(message) for message in self.got]
 
     def _finish(self, code: int, reason: str) -> None:
-        if not self.over:
+        if self._end is None:
             self.over = True
             self._end = {"type": "websocket.disconnect", "code": code, "reason": reason}
             self._inbox.put_nowait(self._end)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import structlog
+from starlette.websockets import WebSocketDisconnect
 
 from actors.testing import settle
 from supervisor import ConnectionManager, Supervisor
@@ -86,7 +87,7 @@ async def peer(supervise: Supervise, manage: Manage) -> AsyncIterator[NewPeer]:
     for each in made:
         if each.running or (each.opened and not each.looked_at):
             error = await each.end()
-            if error is not None:
+            if error is not None and not isinstance(error, WebSocketDisconnect):
                 raise error
     assert [fault for each in made for fault in each.faults] == []
 
