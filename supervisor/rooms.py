@@ -34,7 +34,24 @@ from supervisor.telemetry.logging import event_logger
 
 __all__ = ["EVERYONE", "Room", "Rooms", "user_room"]
 
-EVERYONE = "$everyone"
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _OwnRoom:
+    """
+    The name of a room that is not the application's.
+
+    Nothing that an application calls a room is equal to it, so nobody gets in by a name: rooms
+    are often named by whoever connects.
+    """
+
+    kind: str
+    key: Hashable = ""
+
+    def __repr__(self) -> str:
+        return f"${self.kind}:{self.key}" if self.key != "" else f"${self.kind}"
+
+
+EVERYONE: Hashable = _OwnRoom("everyone")
 """The room that every connection is in: a broadcast is a publication there."""
 
 FAILED_ROOMS = 100
@@ -43,7 +60,7 @@ FAILED_ROOMS = 100
 
 def user_room(user: Hashable) -> Hashable:
     """Return the room that every connection of ``user`` is in."""
-    return f"user:{user}" if isinstance(user, str) else ("user", user)
+    return _OwnRoom("user", user)
 
 
 @dataclass(slots=True)
@@ -131,8 +148,6 @@ class Rooms:
             self.tell_leave(connection, name)  # it waits behind the join, if that waits
             if isinstance(error, RoomFull):
                 raise JoinRefused(CloseCode.ROOM_LIMIT, str(error)) from error
-            if isinstance(error, ActorStopped | MailboxClosed):
-                raise JoinRefused(CloseCode.ROOM_FAILED, f"room {name} failed") from error
             raise
         return True
 
@@ -141,7 +156,7 @@ class Rooms:
         Join the rooms that every connection is in: everyone's, and its user's.
 
         Raises:
-            JoinRefused: If the connection has ended meanwhile.
+            JoinRefused: If the connection has ended meanwhile, or a room was given up.
         """
         await self._ask_to_join(connection, EVERYONE, internal=True)
         if connection.user is not None:
@@ -149,9 +164,12 @@ class Rooms:
 
     async def _ask_to_join(self, connection: Connection, name: Hashable, *, internal: bool) -> None:
         if connection.reason is None:
-            await self._open(name, internal=internal).ref.ask(
-                Join(connection.actor), timeout=self._settings.publish_timeout, at_once=True
-            )
+            try:
+                await self._open(name, internal=internal).ref.ask(
+                    Join(connection.actor), timeout=self._settings.publish_timeout, at_once=True
+                )
+            except (ActorStopped, MailboxClosed) as error:
+                raise JoinRefused(CloseCode.ROOM_FAILED, f"room {name} failed") from error
         if connection.reason is not None:  # perhaps meanwhile: its leaves came before the join
             self.tell_leave(connection, name)
             raise JoinRefused(connection.reason.code, "the connection has ended")
@@ -174,8 +192,7 @@ class Rooms:
         if name not in connection.room_names:
             raise NotAMember(f"connection {connection.id} is not in room {name!r}")
         connection.room_names.discard(name)
-        if connection.user is None or name != user_room(connection.user):
-            self.tell_leave(connection, name)
+        self.tell_leave(connection, name)
 
     def leave_all(self, connection: Connection) -> None:
         """End every membership of a connection that was reaped."""
@@ -235,7 +252,7 @@ class Rooms:
                 settings.room_mailbox_messages, settings.room_mailbox_bytes, Overflow.REFUSE
             )
             room = self._rooms[name] = Room(
-                self._runtime.spawn(actor, mailbox, name=f"room {name!r}"),
+                self._runtime.spawn(actor, mailbox, name=f"room {name}"),
                 membership,
                 RestartWindow(settings.restart_intensity, settings.restart_period),
             )

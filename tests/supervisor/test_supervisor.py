@@ -354,6 +354,26 @@ async def test_a_user_is_whoever_the_application_says(supervise: Supervise, peer
     assert second_tab.got == ["x"]
 
 
+@pytest.mark.parametrize("user", ["ann", 7])
+async def test_nobody_gets_into_a_users_room_by_its_name(
+    supervise: Supervise, peer: NewPeer, user: object
+) -> None:
+    """Rooms are often named by whoever connects: what is sent to a user is for that user."""
+    supervisor = supervise()
+    mine, spys = peer(), peer()
+    await enter(supervisor, mine, user=user)
+    names = [f"user:{user}", f"user-{user}", str(user), "everyone"]
+    await enter(supervisor, spys, user="spy", rooms=names)
+
+    assert await supervisor.send_to_user(user, "secret") == Receipt(1)
+    for name in names:
+        assert await supervisor.publish(name, "public") == Receipt(1)
+    await settle()
+
+    assert mine.got == ["secret"]
+    assert spys.got == ["public"] * 4
+
+
 async def test_a_broadcast_reaches_everybody_once(supervise: Supervise, peer: NewPeer) -> None:
     """Whatever rooms they are in, or none."""
     supervisor = supervise()
