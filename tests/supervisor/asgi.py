@@ -64,6 +64,7 @@ class Peer:
         aborted: Whether the application made the server drop the socket.
         over: Whether the connection has ended, whoever ended it.
         stalled: While True the client reads nothing: no send, no close and no accept ends.
+        delay: Seconds that each send takes.
         failing: What every send raises from now on, while the server knows of no disconnect.
         faults: What a server would suffer from.
         receives: How often the application asked for an event.
@@ -104,6 +105,7 @@ class Peer:
         self.aborted = False
         self.over = False
         self.stalled = False
+        self.delay = 0.0
         self.failing: BaseException | None = None
         self.faults: list[str] = []
         self.receives = 0
@@ -148,6 +150,8 @@ class Peer:
         try:
             while self.stalled and not self.over and self.failing is None:
                 await self._changed()
+            if self.delay:
+                await asyncio.sleep(self.delay)
             if self.failing is not None:
                 raise self.failing
             if self.over:
