@@ -82,6 +82,10 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
         """Return the time: all the jumps, in seconds."""
         return self._jump.now
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Wait for the threads however long it takes: the clock would jump past a deadline."""
+        await super().shutdown_default_executor()
+
 
 async def settle() -> None:
     """Return when all that could run on a :class:`VirtualClockLoop` without time has run."""

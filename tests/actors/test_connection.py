@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -1080,6 +1082,22 @@ async def test_a_transport_that_cannot_be_attached_is_the_end(
     assert [reason.ending for reason in log.ended] == [Ending.CRASHED]
     assert [reason.ending for _, reason in exits] == [Ending.CRASHED]
     assert connection.deliver(chunk("a")) is Offer.CLOSED
+
+
+async def test_a_ref_keeps_no_dead_connection_alive(runtime: Runtime) -> None:
+    """Whoever keeps the ref of a connection that ended keeps neither actor nor socket."""
+    transport = FakeTransport()
+    connection = stall(runtime, transport)
+    ref = connection.cell.ref
+    alive = weakref.ref(connection), weakref.ref(transport)
+    connection.deliver(chunk("a"))
+
+    connection.close(GONE)
+    del connection, transport
+    gc.collect()
+
+    assert [each() for each in alive] == [None, None]
+    assert ref.statistics().dropped == {DropReason.CLOSED: 1}
 
 
 async def test_states_only_move_down(runtime: Runtime, transport: FakeTransport) -> None:

@@ -269,6 +269,18 @@ def test_a_pinned_message_is_never_evicted() -> None:
     assert plain[0].settled == [False]
 
 
+def test_pinned_messages_keep_their_order_when_others_are_evicted_behind_them() -> None:
+    """Several pinned messages at the head are passed over together."""
+    mailbox = Mailbox[Item](4)
+    pins = [Item("1", pinned=True), Item("2", pinned=True), Item("3", pinned=True)]
+    fill(mailbox, *pins, Item("plain"))
+    newest = Item("newest")
+
+    mailbox.offer(newest)
+
+    assert empty(mailbox) == [*pins, newest]
+
+
 @pytest.mark.parametrize("policy", Overflow)
 def test_a_pinned_message_waits_for_space_whatever_the_policy(policy: Overflow) -> None:
     """A pinned message with no space is handed back, and evicts nobody."""
