@@ -327,6 +327,10 @@ class Mailbox(Generic[M]):
         assert self._data is not None
         depth = self._depth + message.count - self.capacity  # what has to go
         size = self._size + message.size - self.max_bytes
+        entry = self._data[0]
+        older = entry.message if isinstance(entry, _Keyed) else entry
+        if depth <= older.count and size <= older.size and not older.pinned:
+            return [self._popleft()]  # what happens to nearly every slow client
         looked_at = 0
         for entry in self._data:
             if depth <= 0 and size <= 0:
