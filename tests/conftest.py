@@ -31,8 +31,8 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.register_profile(
     "thorough",
-    max_examples=2000,
-    stateful_step_count=60,
+    max_examples=1000,
+    stateful_step_count=50,
     deadline=None,
     print_blob=True,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
