@@ -133,6 +133,11 @@ class ActorRef(Generic[M]):
         """Whether the actor has stopped."""
         return self._mailbox.closed
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for space."""
+        return len(self._waiting) if self._waiting else 0
+
     def statistics(self) -> MailboxStatistics:
         """Return a snapshot of the mailbox."""
         return self._mailbox.statistics()
@@ -166,6 +171,8 @@ class ActorRef(Generic[M]):
         finally:
             waiting.remove(place)
             self._space()
+            if not waiting:
+                self._wake(False)  # an owner that put off its end until nobody waits
 
     def let_go(self) -> None:
         """Forget the owner, which has stopped; called by the runtime only."""

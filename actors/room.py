@@ -90,7 +90,9 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
             except BaseException:
                 message.settle(False)
                 raise
-        if not self.membership and not mailbox and self._listener.room_empty(self.name):
+        if self.membership or mailbox or self.cell.ref.waiting:
+            return
+        if self._listener.room_empty(self.name):
             self.cell.stop(ExitReason(Ending.STOPPED, text="the last member left"))
 
     def successor(self) -> RoomActor[M]:

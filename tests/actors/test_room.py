@@ -161,6 +161,42 @@ async def test_an_empty_room_ends_when_its_listener_agrees(runtime: Runtime, exi
     assert [reason.ending for _, reason in exits] == [Ending.STOPPED]
 
 
+async def test_an_empty_room_does_not_end_while_publishers_wait_for_space(
+    runtime: Runtime,
+) -> None:
+    """They get the receipt of an empty room, not the error of a closed one; then it ends."""
+    member = FakeMember()
+    room = Room(runtime, member, messages=1)
+    room.log.may_end = True
+    publishing = [asyncio.create_task(room.publish(data, key=data)) for data in "abc"]
+    await asyncio.sleep(0)
+
+    room.ref.tell(Leave(member))
+    await settle()
+
+    assert [each.result() for each in publishing] == [Receipt(1), Receipt(), Receipt()]
+    assert room.ref.closed
+
+
+async def test_an_empty_room_ends_when_those_who_wait_for_space_give_up(
+    runtime: Runtime,
+) -> None:
+    """A cancelled publisher leaves no empty room behind."""
+    member = FakeMember()
+    room = Room(runtime, member, messages=1)
+    room.log.may_end = True
+    publishing = [asyncio.create_task(room.publish(data, key=data)) for data in "ab"]
+    await asyncio.sleep(0)
+
+    room.ref.tell(Leave(member))
+    await asyncio.sleep(0)
+    publishing[1].cancel()
+    await settle()
+
+    assert publishing[1].cancelled()
+    assert room.ref.closed
+
+
 async def test_a_join_and_a_leave_always_have_space(runtime: Runtime) -> None:
     """A room whose mailbox is full of publications still takes memberships, in order."""
     room, member = Room(runtime, messages=1), FakeMember()
