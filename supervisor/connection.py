@@ -80,7 +80,7 @@ class Connection:
         self.opened_at = time.time()
         self.opened_clock = opened_clock
         self.reason: ExitReason | None = None
-        self.room_names: set[Hashable] = set()  # the application's; see `rooms`
+        self.room_names: dict[Hashable, None] = {}  # the application's, in order; see `rooms`
         self.hooked_rooms: set[Hashable] = set()  # rooms whose on_join was called
         self.memberships = 0  # rooms whose actor has it as a member, internal ones too
         self.actor: ConnectionActor

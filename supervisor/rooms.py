@@ -140,11 +140,11 @@ class Rooms:
         limit = self._settings.max_rooms_per_connection
         if len(names) >= limit:
             raise JoinRefused(CloseCode.ROOM_LIMIT, f"a connection may be in {limit} rooms")
-        names.add(name)
+        names[name] = None
         try:
             await self._ask_to_join(connection, name, internal=False)
         except BaseException as error:
-            names.discard(name)
+            names.pop(name, None)
             self.tell_leave(connection, name)  # it waits behind the join, if that waits
             if isinstance(error, RoomFull):
                 raise JoinRefused(CloseCode.ROOM_LIMIT, str(error)) from error
@@ -179,7 +179,7 @@ class Rooms:
     ) -> None:
         """As :meth:`join`, without waiting for a room that is busy, and without limits."""
         if not internal:
-            connection.room_names.add(name)
+            connection.room_names[name] = None
         self._open(name, internal=internal).ref.tell(Join(connection.actor), at_once=True)
 
     def leave(self, connection: Connection, name: Hashable) -> None:
@@ -191,7 +191,7 @@ class Rooms:
         """
         if name not in connection.room_names:
             raise NotAMember(f"connection {connection.id} is not in room {name!r}")
-        connection.room_names.discard(name)
+        del connection.room_names[name]
         self.tell_leave(connection, name)
 
     def leave_all(self, connection: Connection) -> None:

@@ -30,7 +30,7 @@ from supervisor.errors import ConnectionRefused, SessionEnded, UnsupportedSocket
 from supervisor.node import Node
 from supervisor.transports.asgi import AsgiTransport
 from supervisor.transports.inbound import Inbound
-from supervisor.transports.stub import StubTransport, can_send
+from supervisor.transports.stub import StubTransport, can_send, close_stub
 
 __all__ = [
     "accept",
@@ -38,6 +38,7 @@ __all__ = [
     "check_close_code",
     "close_reason",
     "end_quietly",
+    "endpoint_task",
     "is_websocket",
     "leave_endpoint",
     "refuse",
@@ -78,10 +79,7 @@ async def refuse(websocket: Any, refusal: ConnectionRefused) -> None:
     """Tell the client, by HTTP status where the server can do that; then it is for the caller."""
     try:
         if not is_websocket(websocket):
-            close = getattr(websocket, "close", None)
-            result = close(refusal.code) if callable(close) else None
-            if inspect.isawaitable(result):
-                await result
+            await close_stub(websocket, refusal.code)
         elif websocket.application_state is WebSocketState.CONNECTED:
             await websocket.close(refusal.code, refusal.reason)
         elif refusal.status != 403 and "websocket.http.response" in websocket.scope.get(
@@ -129,7 +127,13 @@ async def accept(websocket: Any, *, subprotocol: str | None, timeout: float) -> 
 
 
 def adopt(
-    node: Node, websocket: Any, encoder: Encoder, *, user: Hashable | None, watch_end: bool
+    node: Node,
+    websocket: Any,
+    encoder: Encoder,
+    *,
+    user: Hashable | None,
+    endpoint: asyncio.Task[Any] | None,
+    watch_end: bool,
 ) -> Connection:
     """
     Register an accepted socket; it is in no room yet.
@@ -139,8 +143,10 @@ def adopt(
         websocket: A Starlette WebSocket, or a stub.
         encoder: Its wire format.
         user: Whoever it belongs to.
+        endpoint: The task that holds the socket open; None if nobody knows.
         watch_end: Whether the end of the endpoint ends the connection; False for a session,
-            which sees to that itself.
+            which sees to that itself. A stub has no endpoint: the task that connects it may be
+            that of a test's fixture, which ends before the test begins.
 
     Raises:
         RuntimeError: If the socket is registered already.
@@ -151,12 +157,9 @@ def adopt(
             "the socket is registered already: a session or a manager's connect() has it"
         )
     if not is_websocket(websocket):
-        stub = node.register(
+        return node.register(
             websocket, StubTransport(websocket, node.runtime), encoder, user=user, client=None
         )
-        if watch_end:
-            _watch_task(node, stub)
-        return stub
 
     def disconnected(code: int, reason: str) -> None:
         node.end(connection, ExitReason(Ending.DISCONNECTED, code, reason))
@@ -171,12 +174,27 @@ def adopt(
         client=client_address(websocket),
         inbound=inbound,
     )
-    node.endpoints.watch(connection, asyncio.current_task())
+    node.endpoints.watch(connection, endpoint)
     websocket._receive = inbound.receive  # noqa: SLF001
     websocket._send = _EndpointSend(connection)  # noqa: SLF001
     if watch_end:
-        _watch_endpoint(node, connection, websocket)
+        _watch_endpoint(node, connection, websocket, endpoint)
     return connection
+
+
+def endpoint_task() -> asyncio.Task[Any] | None:
+    """
+    Return the running task, as that of the endpoint; None if it cannot be.
+
+    A task that runs nothing but a ``connect``, as ``asyncio.wait_for`` makes one on Python 3.11,
+    says by its end nothing about the endpoint.
+    """
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no loop runs
+        return None
+    code = None if task is None else getattr(task.get_coro(), "cr_code", None)
+    return None if code is not None and code.co_name == "connect" else task
 
 
 async def send(connection: Connection, chunk: Chunk, *, written: bool) -> None:
@@ -275,7 +293,9 @@ class _EndpointSend:
         await send(connection, Chunk((Frame(payload),), pinned=True), written=True)
 
 
-def _watch_endpoint(node: Node, connection: Connection, websocket: WebSocket) -> None:
+def _watch_endpoint(
+    node: Node, connection: Connection, websocket: WebSocket, endpoint: asyncio.Task[Any] | None
+) -> None:
     scope = websocket.scope
     for name in ("fastapi_function_astack", "fastapi_astack"):
         stack = scope.get(name)
@@ -286,22 +306,12 @@ def _watch_endpoint(node: Node, connection: Connection, websocket: WebSocket) ->
 
             stack.push_async_exit(ended)
             return
-    _watch_task(node, connection)
+    if endpoint is not None:
+        _watch_task(node, connection, endpoint)
 
 
-def _watch_task(node: Node, connection: Connection) -> None:
-    """
-    End the connection with the task that connects it.
-
-    Unless that task is a wrapper around the very call of ``connect``, as ``asyncio.wait_for``
-    makes one on Python 3.11: its end says nothing about the endpoint.
-    """
-    task = asyncio.current_task()
-    if task is None:
-        return
-    code = getattr(task.get_coro(), "cr_code", None)
-    if code is not None and code.co_name == "connect" and "self" in code.co_varnames[:1]:
-        return
+def _watch_task(node: Node, connection: Connection, endpoint: asyncio.Task[Any]) -> None:
+    """End the connection with the task of its endpoint."""
 
     def ended(ended_task: asyncio.Task[Any]) -> None:
         error = None if ended_task.cancelled() else ended_task.exception()
@@ -311,12 +321,9 @@ def _watch_task(node: Node, connection: Connection) -> None:
             else close_reason(error)
         )
         node.endpoints.ended(connection)
-        if is_websocket(connection.websocket):
-            node.end(connection, reason, flush=True)
-        else:
-            node.release(connection, reason)
+        node.end(connection, reason, flush=True)
 
-    task.add_done_callback(ended)
+    endpoint.add_done_callback(ended)
 
 
 def _resolve(future: asyncio.Future[bool]) -> Any:

@@ -15,8 +15,10 @@ keep passing, with their stubs.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Hashable, Iterable
-from typing import Any
+import inspect
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable, Iterable
+from typing import Any, TypeVar
 
 from actors.exits import CloseCode, Ending, ExitReason
 from actors.receipts import Receipt
@@ -33,7 +35,22 @@ from supervisor.transports.stub import can_send
 
 __all__ = ["ConnectionManager", "FlatConnectionManager", "TargetFirstConnectionManager"]
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 HookFunction = Callable[[Connection, Hashable], Awaitable[None] | None]
+
+
+def _coroutine_function(method: F) -> F:
+    """
+    Mark a function that returns a coroutine as one, for mocks with a specification.
+
+    ``connect`` is no ``async def``, because it is *called* in the endpoint's task, but may be
+    awaited in another: ``asyncio.wait_for`` makes one on Python 3.11.
+    """
+    if sys.version_info >= (3, 12):
+        return inspect.markcoroutinefunction(method)
+    method._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]  # noqa: SLF001 - what that does there
+    return method
 
 
 class _Done:
@@ -122,23 +139,49 @@ class _Face:
             node.delivery.post(lambda: node.release(connection, reason))
 
     async def _connect(
-        self, websocket: Any, room: Hashable | None, user_id: Hashable | None
+        self,
+        websocket: Any,
+        room: Hashable | None,
+        user_id: Hashable | None,
+        endpoint: asyncio.Task[Any] | None,
     ) -> None:
         self._adopt_assigned()
         found = self.supervisor.find(websocket)
-        if found is not None:
-            node, connection = found
-            node.check_loop()
-            if user_id is not None:
-                node.assign_user(connection, user_id)
-        else:
-            node, connection = await self._accept(websocket, room, user_id)
+        if found is None:
+            await self._connect_new(websocket, room, user_id, endpoint)
+            return
+        node, connection = found
+        node.check_loop()
+        if user_id is not None:
+            node.assign_user(connection, user_id)
         if room is not None:
             await node.rooms.join(connection, room)
 
+    async def _connect_new(
+        self,
+        websocket: Any,
+        room: Hashable | None,
+        user_id: Hashable | None,
+        endpoint: asyncio.Task[Any] | None,
+    ) -> None:
+        node, connection = await self._accept(websocket, room, user_id, endpoint)
+        try:
+            await node.rooms.join_internal(connection)
+            if room is not None:
+                await node.rooms.join(connection, room)
+        except BaseException as error:
+            node.end(connection, sockets.close_reason(error), flush=True)
+            raise
+
     async def _accept(
-        self, websocket: Any, room: Hashable | None, user_id: Hashable | None
+        self,
+        websocket: Any,
+        room: Hashable | None,
+        user_id: Hashable | None,
+        endpoint: asyncio.Task[Any] | None,
     ) -> tuple[Node, Connection]:
+        if sockets.is_websocket(websocket):
+            sockets.end_quietly(websocket)
         supervisor = self.supervisor
         node = supervisor.open_node()
         try:
@@ -150,13 +193,17 @@ class _Face:
                 )
                 node.check_open()
                 connection = sockets.adopt(
-                    node, websocket, supervisor.json, user=user_id, watch_end=True
+                    node,
+                    websocket,
+                    supervisor.json,
+                    user=user_id,
+                    endpoint=endpoint,
+                    watch_end=True,
                 )
         except ConnectionRefused as refusal:
             node.refused(refusal, user_id)
             await sockets.refuse(websocket, refusal)
             raise
-        await node.rooms.join_internal(connection)
         return node, connection
 
     async def _fan_out(self, room: Hashable, message: object, exclude: object) -> Receipt:
@@ -197,7 +244,7 @@ class _Face:
             room
             for node in self.supervisor.nodes
             for connection in node.registry.snapshot()
-            for room in connection.rooms
+            for room in list(connection.room_names)
         )
         return list(rooms | dict.fromkeys(self._assigned))
 
@@ -260,7 +307,12 @@ class _Face:
                     connection = found[1]
                 elif can_send(websocket):
                     connection = sockets.adopt(
-                        node, websocket, self.supervisor.json, user=None, watch_end=False
+                        node,
+                        websocket,
+                        self.supervisor.json,
+                        user=None,
+                        endpoint=None,
+                        watch_end=True,
                     )
                     node.rooms.join_nowait(connection, EVERYONE, internal=True)
                 else:
@@ -273,9 +325,10 @@ class _Face:
 class _RoomFace(_Face):
     """The faces with rooms and users."""
 
-    async def connect(
+    @_coroutine_function
+    def connect(
         self, websocket: Any, room: Hashable | None = None, user_id: Hashable | None = None
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         """
         Accept a socket, register it and join ``room``; for a registered one, only join.
 
@@ -287,7 +340,7 @@ class _RoomFace(_Face):
             WebSocketDisconnect: If the client has gone meanwhile.
             UnsupportedSocket: If there is no way to send to it.
         """
-        await self._connect(websocket, room, user_id)
+        return self._connect(websocket, room, user_id, sockets.endpoint_task())
 
     @property
     def active_connections(self) -> RoomsView:
@@ -344,7 +397,8 @@ class TargetFirstConnectionManager(_RoomFace):
 class FlatConnectionManager(_Face):
     """No rooms: the manager of FastAPI's tutorial. Made as its base class says."""
 
-    async def connect(self, websocket: Any) -> None:
+    @_coroutine_function
+    def connect(self, websocket: Any) -> Coroutine[Any, Any, None]:
         """
         Accept a socket and register it.
 
@@ -353,7 +407,7 @@ class FlatConnectionManager(_Face):
             WebSocketDisconnect: If the client has gone meanwhile.
             UnsupportedSocket: If there is no way to send to it.
         """
-        await self._connect(websocket, None, None)
+        return self._connect(websocket, None, None, sockets.endpoint_task())
 
     @property
     def active_connections(self) -> SocketListView:

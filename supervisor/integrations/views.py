@@ -75,6 +75,11 @@ class RoomsView(Mapping[Any, AbstractSet[Any]]):
     def __contains__(self, key: object) -> bool:
         return isinstance(key, Hashable) and bool(self._sockets(key))
 
+    def clear(self) -> None:
+        """Empty every room, as assigning to it would."""
+        for key in self._keys():
+            self[key] = ()
+
     def __iter__(self) -> Iterator[Any]:
         return iter(self._keys())
 
@@ -132,15 +137,13 @@ class SocketListView(Sequence[Any]):
         self._append(websocket)
 
     def remove(self, websocket: Any) -> None:
-        """
-        Deregister a socket, as ``disconnect`` would.
-
-        Raises:
-            ValueError: If it is not registered.
-        """
-        if websocket not in self:
-            raise ValueError("the socket is not connected")
+        """Deregister a socket, as ``disconnect`` would: one may have gone by itself before."""
         self._remove(websocket)
+
+    def clear(self) -> None:
+        """Deregister all sockets."""
+        for websocket in self._sockets():
+            self._remove(websocket)
 
     def __repr__(self) -> str:
         return repr(self._sockets())

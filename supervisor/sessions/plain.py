@@ -7,6 +7,7 @@ MessagePack binary for a client that offered the subprotocol ``msgpack``. No env
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from types import TracebackType
@@ -135,6 +136,7 @@ class Session:
                     websocket,
                     self._msgpack if subprotocol else self._json,
                     user=self._user,
+                    endpoint=asyncio.current_task(),
                     watch_end=False,
                 )
         except ConnectionRefused as refusal:

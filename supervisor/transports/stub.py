@@ -18,7 +18,7 @@ from actors.messages import Chunk, Frame
 from actors.runtime import Job, Runtime
 from supervisor.errors import UnsupportedSocket
 
-__all__ = ["StubTransport", "can_send", "says_disconnected"]
+__all__ = ["StubTransport", "can_send", "close_stub", "says_disconnected"]
 
 _SENDERS = ("send_text", "send_json", "send_bytes")
 
@@ -67,18 +67,16 @@ class StubTransport:
 
     def close(self, code: int, reason: str) -> bool:
         """Close the socket if it can be closed; see :class:`actors.interfaces.Transport`."""
-        close = getattr(self._socket, "close", None)
-        if not callable(close):
+        if not callable(getattr(self._socket, "close", None)):
             return True
-
-        async def call_close() -> None:
-            await _done(close(code))
 
         def closed(_: BaseException | None) -> None:
             self._job = None
             self._listener.transport_closed()
 
-        self._job = self._runtime.run(call_close(), name="stub close", on_done=closed)
+        self._job = self._runtime.run(
+            close_stub(self._socket, code), name="stub close", on_done=closed
+        )
         return False
 
     def abort(self) -> None:
@@ -122,6 +120,21 @@ def says_disconnected(socket: Any) -> bool:
         if getattr(state, "name", state) == "DISCONNECTED":
             return True
     return False
+
+
+async def close_stub(socket: Any, code: int) -> None:
+    """Call the ``close`` of ``socket``, with ``code`` if it takes one, if there is one at all."""
+    close = getattr(socket, "close", None)
+    if not callable(close):
+        return
+    arguments: tuple[int, ...] = (code,)
+    try:
+        inspect.signature(close).bind(code)
+    except TypeError:
+        arguments = ()
+    except ValueError:  # it does not say what it takes
+        pass
+    await _done(close(*arguments))
 
 
 async def _done(result: Awaitable[Any] | Any) -> None:

@@ -441,7 +441,7 @@ async def test_9_two_tasks_that_send_to_one_socket() -> None:
         await asyncio.sleep(2)
 
         assert client.faults == []
-        assert sorted(client.got) == [f"{name}{n}" for name in "xy" for n in range(5)]  # type: ignore[type-var]  # they are str
+        assert sorted(client.got) == [f"{name}{n}" for name in "xy" for n in range(5)]
         assert [message for message in client.got if "x" in str(message)] == [
             f"x{number}" for number in range(5)
         ]
