@@ -38,6 +38,12 @@ __all__ = ["ConnectionActor", "ConnectionState"]
 
 T = TypeVar("T")
 
+WRITE_MESSAGES = 64
+"""Waiting messages that leave in one write at most."""
+
+WRITE_BYTES = 16 * 1024
+"""Waiting bytes that leave in one write at most, so that a slow client's deadline is fair."""
+
 
 class ConnectionState(IntEnum):
     """Life of a connection; it only ever moves down this list."""
@@ -277,7 +283,7 @@ class ConnectionActor(Actor[Chunk]):
     def _advance(self) -> None:
         """Write what waits, until the transport holds back or nothing is left; then close."""
         mailbox = self.cell.mailbox
-        while self._in_flight is None and (chunk := mailbox.take()) is not None:
+        while self._in_flight is None and (chunk := _take_joined(mailbox)) is not None:
             if not self._write(chunk):
                 return
         if self._in_flight is not None:  # who was told of a settled chunk came back, and wrote
@@ -400,3 +406,25 @@ class ConnectionActor(Actor[Chunk]):
             self._missed_deadline()
         else:
             self._set_deadline(remaining)
+
+
+def _take_joined(mailbox: Mailbox[Chunk]) -> Chunk | None:
+    """
+    Take what goes out in one write: what waits, up to :data:`WRITE_BYTES`, as one chunk.
+
+    Up to the first whose sender wants to know when it is written: it is to be told then.
+    """
+    first = mailbox.take()
+    following = mailbox.peek()
+    if first is None or following is None or first.on_settled is not None:
+        return first
+    chunks, count, size = [first], first.count, first.size
+    while following is not None and chunks[-1].on_settled is None:
+        count += following.count
+        size += following.size
+        if count > WRITE_MESSAGES or size > WRITE_BYTES:
+            break
+        mailbox.take()
+        chunks.append(following)
+        following = mailbox.peek()
+    return first if len(chunks) == 1 else Chunk.join(chunks)

@@ -106,6 +106,14 @@ class Chunk(Message):
         self.on_settled = on_settled
         self.forms: dict[type, object] | None = None
 
+    @staticmethod
+    def join(chunks: list[Chunk]) -> Chunk:
+        """Return one chunk of all frames; only the last of ``chunks`` may have an ``on_settled``."""
+        return Chunk(
+            tuple(frame for chunk in chunks for frame in chunk.frames),
+            on_settled=chunks[-1].settle if chunks[-1].on_settled is not None else None,
+        )
+
     def singles(self) -> list[Chunk]:
         """Return each frame as a chunk of its own; for a chunk of one, itself."""
         if self.count == 1:

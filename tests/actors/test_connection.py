@@ -1121,3 +1121,32 @@ async def test_states_only_move_down(runtime: Runtime, transport: FakeTransport)
     assert states == sorted(states)
     assert states[0] is ConnectionState.OPEN
     assert states[-1] is ConnectionState.CLOSED
+
+
+async def test_what_waits_leaves_in_few_writes(runtime: Runtime, transport: FakeTransport) -> None:
+    """Waiting messages leave together, at most 64 of them or 16 KiB in a write."""
+    connection = stall(runtime, transport)
+    for number in range(100):
+        connection.deliver(chunk(f"{number}"))
+    before = transport.writes
+
+    transport.resume()
+
+    assert transport.sent == ["held", *(f"{number}" for number in range(100))]
+    assert transport.writes - before == 2
+
+
+async def test_a_chunk_whose_sender_waits_is_not_held_up_by_those_behind_it(
+    runtime: Runtime, transport: FakeTransport
+) -> None:
+    """A write ends with the first chunk that has to be settled."""
+    told: list[tuple[bool, int]] = []
+    connection = stall(runtime, transport)
+    connection.deliver(chunk("a"))
+    connection.deliver(chunk("b", on_settled=lambda ok: told.append((ok, len(transport.sent)))))
+    connection.deliver(chunk("c"))
+
+    transport.resume()
+
+    assert transport.sent == ["held", "a", "b", "c"]
+    assert told == [(True, 3)]
