@@ -219,18 +219,19 @@ def _deliver_one(
     """Offer one publication to each member that it does not exclude."""
     exclude = publish.publication.exclude
     latch = publish.latch
+    accepted_offer = Offer.ACCEPTED  # once: this loop is where a broadcast spends its time
     accepted = 0
     for member in members:
         if exclude and member.identity in exclude:
             continue
         offer = member.deliver(chunk)
-        if offer is Offer.ACCEPTED:
+        if offer is accepted_offer:
             accepted += 1
         else:
             tally[offer] += 1
-        if latch is not None and offer.taken:
+        if latch is not None and not member.ready and offer.taken:
             member.when_flushed(latch)
-    tally[Offer.ACCEPTED] += accepted
+    tally[accepted_offer] += accepted
 
 
 def _deliver_joined(chunk: Chunk, members: dict[M, None], tallies: list[Counter[Offer]]) -> None:
@@ -241,11 +242,12 @@ def _deliver_joined(chunk: Chunk, members: dict[M, None], tallies: list[Counter[
     drops, messages rather than chunks.
     """
     singles: list[Chunk] | None = None
+    accepted_offer = Offer.ACCEPTED
     at_once = 0
     for member in members:
         if member.ready:
             offer = member.deliver(chunk)
-            if offer is Offer.ACCEPTED:
+            if offer is accepted_offer:
                 at_once += 1
             else:
                 for tally in tallies:
