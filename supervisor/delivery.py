@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Coroutine, Generator, Hashable
+from typing import Any, Generic, TypeVar
 
-from actors.errors import MailboxFull
+from actors.errors import ActorStopped, MailboxClosed, MailboxFull
 from actors.messages import Publication, Publish
 from actors.overflow import DropReason, Offer
 from actors.receipts import FlushLatch, Receipt
@@ -14,13 +16,79 @@ from supervisor.rooms import Rooms
 from supervisor.settings import Settings
 from supervisor.telemetry.logging import event_logger
 
-__all__ = ["HANDED_OVER", "Delivery"]
+__all__ = ["FAR_TIMEOUT", "HANDED_OVER", "Delivery", "FarCall"]
+
+R = TypeVar("R")
 
 HANDED_OVER = 10_000
 """Publications of other threads that may wait for a node's loop."""
 
 FAR_TIMEOUT = 1.0
 """Seconds that a publisher waits for the receipt of a node on another loop, beside the flush."""
+
+
+class FarCall(Generic[R]):
+    """
+    A coroutine that runs on another loop; begun at once, and awaited or not.
+
+    Waiting is bounded. Whoever stops waiting, because it was cancelled itself, undoes nothing;
+    and a loop that cancels its tasks at its end cancels nobody here.
+
+    Args:
+        work: What to run.
+        loop: Where.
+        timeout: Longest wait for it, in seconds.
+        lost: Returns what to say when there is no answer: that loop does not run, or has ended
+            (it is called with False), or took longer (with True).
+    """
+
+    __slots__ = ("_future", "_lost", "_timeout")
+
+    def __init__(
+        self,
+        work: Coroutine[Any, Any, R],
+        loop: asyncio.AbstractEventLoop,
+        *,
+        timeout: float,
+        lost: Callable[[bool], R],
+    ) -> None:
+        self._timeout = timeout
+        self._lost = lost
+        self._future: concurrent.futures.Future[R] | None = None
+        try:
+            if loop.is_running():
+                self._future = asyncio.run_coroutine_threadsafe(work, loop)
+        except RuntimeError:  # it was closed at this moment
+            pass
+        if self._future is None:
+            work.close()
+
+    def __await__(self) -> Generator[Any, None, R]:
+        return self._answer().__await__()
+
+    async def _answer(self) -> R:
+        there = self._future
+        if there is None:
+            return self._lost(False)
+        here = asyncio.get_running_loop()
+        answered = here.create_future()
+
+        def wake(_: object) -> None:
+            try:
+                here.call_soon_threadsafe(_resolve, answered)
+            except RuntimeError:  # nobody is here any more
+                pass
+
+        there.add_done_callback(wake)
+        await asyncio.wait([answered], timeout=self._timeout)
+        if not there.done():
+            return self._lost(True)
+        return self._lost(False) if there.cancelled() else there.result()
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 class Delivery:
@@ -67,22 +135,28 @@ class Delivery:
             with self._handing_over:
                 self._handed_over -= 1
 
-    async def deliver_from_afar(
+    def deliver_from_afar(
+        self, room: Hashable, publication: Publication, *, flush: bool
+    ) -> FarCall[Receipt]:
+        """Hand over from another loop; see the port."""
+        return FarCall(
+            self._deliver_here(room, publication, flush=flush),
+            self._loop,
+            timeout=self._settings.flush_timeout + FAR_TIMEOUT,
+            lost=lambda late: Receipt(0, {DropReason.ROOM_FULL: 1}) if late else Receipt(),
+        )
+
+    async def _deliver_here(
         self, room: Hashable, publication: Publication, *, flush: bool
     ) -> Receipt:
-        """Hand over from another loop and wait for the receipt; see the port."""
-        if self._rooms.get(room) is None or not self._loop.is_running():
-            return Receipt()
-        there = asyncio.run_coroutine_threadsafe(
-            self.deliver(room, publication, flush=flush), self._loop
-        )
+        """As :meth:`deliver`; the publisher on another loop hears of failures by the receipt."""
         try:
-            return await asyncio.wait_for(
-                asyncio.wrap_future(there), self._settings.flush_timeout + FAR_TIMEOUT
-            )
-        except (MailboxFull, TimeoutError):
+            return await self.deliver(room, publication, flush=flush)
+        except MailboxFull:
             self._lost(room)
             return Receipt(0, {DropReason.ROOM_FULL: 1})
+        except (ActorStopped, MailboxClosed):
+            return Receipt(0, {DropReason.ROOM_FAILED: 1})
 
     def post(self, call: Callable[[], None]) -> None:
         """Run ``call`` on the node's loop, from any thread: at once if that is here."""

@@ -11,7 +11,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from supervisor.brokers.memory import MemoryBroker
 from supervisor.codecs.json import JsonCodec
 from supervisor.codecs.msgpack import MessagePackCodec
 from supervisor.connection import ClosedConnection, Connection
+from supervisor.delivery import FAR_TIMEOUT, FarCall
 from supervisor.errors import Drained, NotStarted, UnknownConnection
 from supervisor.hooks import Hooks
 from supervisor.node import Node
@@ -413,15 +414,15 @@ class Supervisor:
         with self._lock:
             self._forget_dead_loops()
         here = asyncio.get_running_loop()
-        waits: list[Awaitable[None]] = []
-        for loop, node in self._nodes.items():
-            if loop is here:
-                waits.append(call(node))
-            elif loop.is_running():
-                there = asyncio.run_coroutine_threadsafe(call(node), loop)
-                waits.append(asyncio.wait_for(asyncio.wrap_future(there), timeout + 1.0))
-        with suppress(TimeoutError):
-            await asyncio.gather(*waits)
+        afar = [
+            FarCall(call(node), loop, timeout=timeout + FAR_TIMEOUT, lost=lambda _: None)
+            for loop, node in self._nodes.items()
+            if loop is not here
+        ]
+        if here in self._nodes:
+            await call(self._nodes[here])
+        for answer in afar:
+            await answer
 
 
 def _ending(node: Node, connection: Connection, reason: ExitReason) -> Callable[[], None]:

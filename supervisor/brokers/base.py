@@ -7,7 +7,7 @@ publisher included, exactly once each. Rooms know nothing of it.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Awaitable, Hashable
 from typing import Protocol
 
 from actors.messages import Publication
@@ -41,10 +41,15 @@ class BrokerNode(Protocol):
         """
         ...
 
-    async def deliver_from_afar(
+    def deliver_from_afar(
         self, room: Hashable, publication: Publication, *, flush: bool
-    ) -> Receipt:
-        """As :meth:`deliver`, from another event loop; bounded."""
+    ) -> Awaitable[Receipt]:
+        """
+        As :meth:`deliver`, from another event loop; begun within the call.
+
+        Waiting is bounded, and whoever stops waiting undoes nothing. What goes wrong there is
+        said by the receipt.
+        """
         ...
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Hashable
 
@@ -38,15 +37,18 @@ class MemoryBroker:
         nodes = self._nodes
         if len(nodes) == 1 and nodes[0].local:
             return await nodes[0].deliver(room, publication, flush=flush)
-        receipts = await asyncio.gather(
-            *(
-                node.deliver(room, publication, flush=flush)
-                if node.local
-                else node.deliver_from_afar(room, publication, flush=flush)
-                for node in nodes
-            )
-        )
-        return sum(receipts, start=Receipt())
+        afar = [
+            node.deliver_from_afar(room, publication, flush=flush)
+            for node in nodes
+            if not node.local
+        ]
+        receipt = Receipt()
+        for node in nodes:
+            if node.local:
+                receipt += await node.deliver(room, publication, flush=flush)
+        for answer in afar:
+            receipt += await answer
+        return receipt
 
     def publish_nowait(self, room: Hashable, publication: Publication) -> None:
         """Publish to all nodes without waiting."""

@@ -24,6 +24,7 @@ from actors.exits import CloseCode, Ending, ExitReason
 from actors.receipts import Receipt
 from supervisor import sockets
 from supervisor.connection import Connection
+from supervisor.delivery import FAR_TIMEOUT, FarCall
 from supervisor.errors import ConnectionRefused
 from supervisor.integrations.views import RoomsView, SocketListView
 from supervisor.node import Node
@@ -122,8 +123,12 @@ class _Face:
         node, connection = found
         if node.delivery.local:
             return await node.send(connection, message)
-        there = asyncio.run_coroutine_threadsafe(node.send(connection, message), node.loop)
-        return await asyncio.wrap_future(there)
+        return await FarCall(
+            node.send(connection, message),
+            node.loop,
+            timeout=node.settings.flush_timeout + FAR_TIMEOUT,
+            lost=lambda late: late,  # it may still be on its way
+        )
 
     async def broadcast(self, message: object, *, exclude: object = None) -> Receipt:
         """Send to every socket, once each; returns a receipt, true if at least one took it."""
