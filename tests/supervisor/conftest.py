@@ -13,6 +13,7 @@ from actors.testing import settle
 from supervisor import ConnectionManager, Supervisor
 from supervisor.node import Node
 from tests.supervisor.asgi import Peer
+from tests.supervisor.loops import OtherLoop
 
 Supervise = Callable[..., Supervisor]
 Manage = Callable[..., Any]
@@ -65,7 +66,7 @@ async def manage() -> AsyncIterator[Manage]:
 async def _close(supervisors: list[Supervisor]) -> None:
     for supervisor in supervisors:
         await settle()
-        nodes = supervisor.nodes
+        nodes = [node for node in supervisor.nodes if not node.loop.is_closed()]
         await supervisor.aclose()
         nothing_left(nodes)
 
@@ -90,6 +91,14 @@ async def peer(supervise: Supervise, manage: Manage) -> AsyncIterator[NewPeer]:
             if error is not None and not isinstance(error, WebSocketDisconnect):
                 raise error
     assert [fault for each in made for fault in each.faults] == []
+
+
+@pytest.fixture
+async def other(supervise: Supervise, manage: Manage) -> AsyncIterator[OtherLoop]:
+    """Run a second loop; for tests on the real clock."""
+    other = OtherLoop()
+    yield other
+    other.stop()
 
 
 @pytest.fixture

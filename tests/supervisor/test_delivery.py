@@ -1,0 +1,149 @@
+"""The way to another loop: begun at once, bounded, and undone by nobody's cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from supervisor.delivery import FarCall
+from tests.supervisor.loops import OtherLoop
+from tests.supervisor.stubs import TextOnly
+
+pytestmark = pytest.mark.real_time
+
+
+class Work:
+    """Work for another loop, which says how far it came."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.ended = threading.Event()
+        self.go_on = asyncio.Event()
+
+    async def __call__(self) -> str:
+        self.begun.set()
+        await self.go_on.wait()
+        self.ended.set()
+        return "done"
+
+
+def lost(late: bool) -> str:
+    """Say what became of a call without an answer."""
+    return "late" if late else "gone"
+
+
+async def test_the_answer_comes_back(other: OtherLoop) -> None:
+    """Awaiting a far call returns what the work returned."""
+    work = Work()
+    call = FarCall(work(), other.loop, timeout=5, lost=lost)
+    other.loop.call_soon_threadsafe(work.go_on.set)
+
+    assert await call == "done"
+
+
+async def test_an_error_comes_back(other: OtherLoop) -> None:
+    """As it was raised."""
+
+    async def fail() -> str:
+        raise ZeroDivisionError("bug")
+
+    with pytest.raises(ZeroDivisionError):
+        await FarCall(fail(), other.loop, timeout=5, lost=lost)
+
+
+async def test_it_begins_without_being_awaited(other: OtherLoop) -> None:
+    """And nothing complains if it never is."""
+    work = Work()
+    call = FarCall(work(), other.loop, timeout=5, lost=lost)
+    del call
+
+    assert await asyncio.to_thread(work.begun.wait, 5)
+    other.loop.call_soon_threadsafe(work.go_on.set)
+    assert await asyncio.to_thread(work.ended.wait, 5)
+
+
+async def test_waiting_is_bounded(other: OtherLoop) -> None:
+    """What comes later is done all the same."""
+    work = Work()
+
+    assert await FarCall(work(), other.loop, timeout=0.01, lost=lost) == "late"
+
+    other.loop.call_soon_threadsafe(work.go_on.set)
+    assert await asyncio.to_thread(work.ended.wait, 5)
+
+
+async def test_cancelling_whoever_waits_undoes_nothing(other: OtherLoop) -> None:
+    """The cancellation passes through as it is: frameworks know theirs by it."""
+    work = Work()
+
+    async def wait() -> str:
+        return await FarCall(work(), other.loop, timeout=5, lost=lost)
+
+    waiting = asyncio.ensure_future(wait())
+    assert await asyncio.to_thread(work.begun.wait, 5)
+    waiting.cancel("Cancelled by somebody's scope")
+
+    with pytest.raises(asyncio.CancelledError, match="somebody's scope"):
+        await waiting
+    other.loop.call_soon_threadsafe(work.go_on.set)
+    assert await asyncio.to_thread(work.ended.wait, 5)
+
+
+async def test_a_loop_that_ends_cancels_nobody_here(other: OtherLoop) -> None:
+    """Its tasks are cancelled, and the answer is that there is none."""
+    work = Work()
+    call = FarCall(work(), other.loop, timeout=5, lost=lost)
+    await asyncio.to_thread(work.begun.wait, 5)
+
+    other.stop()
+
+    assert await call == "gone"
+
+
+@pytest.mark.parametrize("close", [True, False], ids=["closed", "stopped"])
+async def test_a_loop_that_has_ended_is_not_called(other: OtherLoop, close: bool) -> None:
+    """Nor waited for."""
+    other.stop(close=close)
+    work = Work()
+
+    assert await FarCall(work(), other.loop, timeout=5, lost=lost) == "gone"
+
+    assert not work.begun.is_set()
+
+
+async def test_a_publisher_that_is_cancelled_has_published(
+    manage: Callable[..., Any], other: OtherLoop
+) -> None:
+    """Test clients cancel an endpoint while it says goodbye to those on other loops."""
+    manager = manage()
+    far, near = TextOnly(), TextOnly()
+    await other.run(manager.connect(far, "a"))
+    await manager.connect(near, "a")
+
+    publishing = asyncio.ensure_future(manager.broadcast("goodbye"))
+    await asyncio.sleep(0)
+    publishing.cancel("by a scope")
+    with pytest.raises(asyncio.CancelledError, match="by a scope"):
+        await publishing
+
+    async with asyncio.timeout(5):
+        while not (far.sent and near.sent):  # noqa: ASYNC110 - another loop sets no event of ours
+            await asyncio.sleep(0.001)
+
+
+async def test_a_personal_message_reaches_another_loop(
+    manage: Callable[..., Any], other: OtherLoop
+) -> None:
+    """True as from here; False once that loop has ended."""
+    manager = manage()
+    far = TextOnly()
+    await other.run(manager.connect(far, "a"))
+
+    assert await manager.send_personal_message("1", far) is True
+    assert far.sent == ["1"]
+    other.stop()
+    assert await manager.send_personal_message("2", far) is False
