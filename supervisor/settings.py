@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -31,8 +31,15 @@ __all__ = ["Settings"]
 PREFIX = "WSUPERVISOR_"
 DEFAULT_FILE = "wsupervisor.toml"
 
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+
+def _no_flag(value: object) -> object:
+    if isinstance(value, bool):  # which Python takes for 0 or 1
+        raise ValueError("must be a number")  # noqa: TRY004 - what pydantic takes
+    return value
+
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_no_flag)]
+Count = Annotated[int, Field(ge=1), BeforeValidator(_no_flag)]
 
 
 class Settings(BaseSettings):
@@ -117,11 +124,12 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise SettingsError(_explain(error)) from None
 
-    @field_validator("overflow")
+    @field_validator("overflow", mode="before")
     @classmethod
-    def _only_losing_policies(cls, value: Overflow) -> Overflow:
-        if value is Overflow.REFUSE:
-            raise ValueError("sockets can use drop_oldest, drop_newest or disconnect")
+    def _only_losing_policies(cls, value: object) -> object:
+        allowed = (Overflow.DROP_OLDEST, Overflow.DROP_NEWEST, Overflow.DISCONNECT)
+        if value not in (*allowed, *(policy.value for policy in allowed)):
+            raise ValueError("must be drop_oldest, drop_newest or disconnect")
         return value
 
     @field_validator("room_mailbox_bytes")
@@ -141,6 +149,15 @@ class Settings(BaseSettings):
             raise ValueError("this version has the broker memory://")
         return value
 
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _list_of_origins(cls, value: object) -> object:
+        if isinstance(value, str):
+            raise ValueError(  # noqa: TRY004 - what pydantic takes
+                'must be a list, such as ["https://app.example.com"]; in the environment as JSON'
+            )
+        return value
+
     @field_validator("allowed_origins")
     @classmethod
     def _only_origins(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -148,7 +165,7 @@ class Settings(BaseSettings):
             if origin != "*" and not _looks_like_origin(origin):
                 raise ValueError(
                     f"{origin!r} is no origin; an origin is scheme://host or scheme://host:port, "
-                    "without a path, or * for all"
+                    "without a path, or scheme://*.domain for its subdomains, or * for all"
                 )
         return value
 
@@ -164,6 +181,8 @@ class Settings(BaseSettings):
         """Say where settings come from; the first source that has one wins."""
         assert isinstance(init_settings, InitSettingsSource)
         named = init_settings.init_kwargs.get("config") or os.environ.get(f"{PREFIX}CONFIG")
+        if named and not isinstance(named, str | os.PathLike):
+            raise SettingsError(f"config: must be the path of a file (it was {named!r})")
         path = Path(named or DEFAULT_FILE)
         if named and not path.is_file():
             raise SettingsError(f"config: there is no file {str(path)!r}")
@@ -193,9 +212,14 @@ class _ReadableToml(TomlConfigSettingsSource):
 
     def _read_file(self, file_path: Any) -> dict[str, Any]:
         try:
-            return super()._read_file(file_path)
+            found = super()._read_file(file_path)
         except (OSError, ValueError) as error:
             raise SettingsError(f"{file_path}: {error}") from None
+        if "config" in found:
+            raise SettingsError(
+                f"config: {file_path} cannot name another file; an argument or {PREFIX}CONFIG can"
+            )
+        return found
 
 
 def _explain(error: ValidationError) -> str:
@@ -218,4 +242,6 @@ def _unknown(name: str, known: set[str], kind: str) -> str:
 
 def _looks_like_origin(text: str) -> bool:
     scheme, separator, host = text.partition("://")
-    return bool(scheme and separator and host) and not set(host) & set("/?# ")
+    if not (scheme and separator and host) or set(host) & set("/?# "):
+        return False
+    return "*" not in host.removeprefix("*.") and host != "*."

@@ -1,0 +1,247 @@
+"""Settings: where they come from, which source wins, and what an impossible one is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from supervisor import Overflow, Settings, SettingsError, Supervisor
+
+WriteToml = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work where no file of settings lies."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def toml(tmp_path: Path) -> WriteToml:
+    """Write a file of settings into the working directory."""
+
+    def write(text: str, name: str = "wsupervisor.toml") -> Path:
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+# Sources.
+
+
+def test_defaults_need_no_source() -> None:
+    """Without arguments, environment and file everything has its default."""
+    settings = Settings()
+
+    assert settings.mailbox_messages == 1024
+    assert settings.mailbox_bytes == 1 << 20
+    assert settings.overflow is Overflow.DROP_OLDEST
+    assert settings.max_connections is None
+    assert settings.allowed_origins is None
+    assert settings.broker == "memory://"
+
+
+def test_arguments_win_over_the_environment_and_that_over_the_file(
+    toml: WriteToml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each setting is looked for on its own."""
+    toml("max_connections = 1\nclosed_ring = 1\nmailbox_messages = 1\n")
+    monkeypatch.setenv("WSUPERVISOR_MAX_CONNECTIONS", "2")
+    monkeypatch.setenv("WSUPERVISOR_CLOSED_RING", "2")
+
+    settings = Settings(max_connections=3)
+
+    assert settings.max_connections == 3
+    assert settings.closed_ring == 2
+    assert settings.mailbox_messages == 1
+
+
+def test_an_argument_can_say_that_there_is_no_limit(toml: WriteToml) -> None:
+    """None is a value."""
+    toml("max_connections = 1")
+
+    assert Settings(max_connections=None).max_connections is None
+
+
+def test_the_environment_has_text_numbers_and_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In whatever case; lists are JSON."""
+    monkeypatch.setenv("WSUPERVISOR_OVERFLOW", "disconnect")
+    monkeypatch.setenv("wsupervisor_send_timeout", "2.5")
+    monkeypatch.setenv("WSUPERVISOR_ALLOWED_ORIGINS", '["https://a.example", "*"]')
+
+    settings = Settings()
+
+    assert settings.overflow is Overflow.DISCONNECT
+    assert settings.send_timeout == 2.5
+    assert settings.allowed_origins == ("https://a.example", "*")
+
+
+def test_the_file_may_have_another_name(toml: WriteToml, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An argument names it, or the environment; then the usual one is not read."""
+    toml("max_connections = 1")
+    first, second = toml("closed_ring = 2", "a.toml"), toml("closed_ring = 3", "b.toml")
+    monkeypatch.setenv("WSUPERVISOR_CONFIG", str(first))
+
+    assert Settings().closed_ring == 2
+    assert Settings(config=second).closed_ring == 3
+    assert Settings(config=str(second)).max_connections is None
+
+
+def test_settings_do_not_change() -> None:
+    """They are frozen: who has read one need not look again."""
+    settings = Settings()
+
+    with pytest.raises(ValueError, match="frozen"):
+        settings.max_connections = 3
+
+
+def test_a_supervisor_takes_them_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Errors come out of its constructor."""
+    monkeypatch.setenv("WSUPERVISOR_CLOSED_RING", "2")
+
+    assert Supervisor(max_connections=3).settings.closed_ring == 2
+    with pytest.raises(SettingsError, match="max_connections"):
+        Supervisor(max_connections=0)
+
+
+# Errors name the setting, and say what is allowed.
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("max_connections", 0, "greater than or equal to 1"),
+        ("max_connections", -5, "greater than or equal to 1"),
+        ("max_connections", 1.5, "integer"),
+        ("max_connections", "many", "integer"),
+        ("max_connections", True, "number"),
+        ("mailbox_messages", None, "integer"),
+        ("restart_intensity", -1, "greater than or equal to 0"),
+        ("send_timeout", 0, "greater than 0"),
+        ("send_timeout", -1.0, "greater than 0"),
+        ("send_timeout", float("inf"), "finite"),
+        ("send_timeout", float("nan"), "finite"),
+        ("send_timeout", "soon", "number"),
+        ("send_timeout", True, "number"),
+        ("overflow", "drop", "drop_oldest, drop_newest or disconnect"),
+        ("overflow", ["drop_oldest"], "drop_oldest, drop_newest or disconnect"),
+        ("overflow", "refuse", "drop_oldest, drop_newest or disconnect"),
+        ("overflow", Overflow.REFUSE, "drop_oldest, drop_newest or disconnect"),
+        ("broker", "redis://localhost", "memory://"),
+        ("allowed_origins", "https://a.example", "list"),
+        ("allowed_origins", ["a.example"], "scheme://host"),
+        ("allowed_origins", ["https://a.example/path"], "scheme://host"),
+        ("allowed_origins", ["https://a.example/"], "scheme://host"),
+        ("allowed_origins", ["https://"], "scheme://host"),
+        ("allowed_origins", ["null"], "scheme://host"),
+        ("allowed_origins", ["https://*"], r"scheme://\*.domain"),
+        ("allowed_origins", ["https://*."], r"scheme://\*.domain"),
+        ("allowed_origins", ["https://a.*.example"], r"scheme://\*.domain"),
+        ("room_mailbox_bytes", 1 << 19, "at least mailbox_bytes, 1048576"),
+        ("config", 3, "path"),
+    ],
+)
+def test_an_impossible_value_is_an_error(name: str, value: object, allowed: str) -> None:
+    """Its message begins with the name, and has the value where that helps."""
+    with pytest.raises(SettingsError, match=allowed) as error:
+        Settings(**{name: value})
+
+    assert str(error.value).startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "allowed"),
+    [
+        ("MAX_CONNECTIONS", "many", "integer"),
+        ("MAX_CONNECTIONS", "", "integer"),
+        ("OVERFLOW", "drop", "drop_oldest, drop_newest or disconnect"),
+        ("ALLOWED_ORIGINS", "https://a.example", "JSON"),
+        ("ALLOWED_ORIGINS", "[", "JSON|allowed_origins"),
+    ],
+)
+def test_an_impossible_variable_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, allowed: str
+) -> None:
+    """It names the setting too."""
+    monkeypatch.setenv(f"WSUPERVISOR_{variable}", value)
+
+    with pytest.raises(SettingsError, match=allowed) as error:
+        Settings()
+
+    assert variable.lower() in str(error.value)
+
+
+def test_several_errors_are_told_at_once() -> None:
+    """A line for each."""
+    with pytest.raises(SettingsError) as error:
+        Settings(max_connections=0, send_timeout=0)
+
+    assert sorted(line.partition(":")[0] for line in str(error.value).splitlines()) == [
+        "max_connections",
+        "send_timeout",
+    ]
+
+
+def test_a_misspelt_argument_is_an_error() -> None:
+    """It says what may have been meant; of something strange, what there is."""
+    with pytest.raises(SettingsError, match=r"max_conections: unknown.*mean max_connections"):
+        Settings(max_conections=3)
+    with pytest.raises(SettingsError, match=r"colour: unknown.*known are.*max_connections"):
+        Settings(colour=3)
+
+
+def test_a_misspelt_variable_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not silence."""
+    monkeypatch.setenv("WSUPERVISOR_MAX_CONECTIONS", "3")
+
+    with pytest.raises(SettingsError, match=r"WSUPERVISOR_MAX_CONECTIONS.*MAX_CONNECTIONS"):
+        Settings()
+
+
+def test_a_misspelt_setting_in_the_file_is_an_error(toml: WriteToml) -> None:
+    """The same as an argument."""
+    toml("max_conections = 3")
+
+    with pytest.raises(SettingsError, match="mean max_connections"):
+        Settings()
+
+
+def test_variables_of_others_are_none_of_our_business(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only ours are looked at."""
+    monkeypatch.setenv("SUPERVISOR_MAX_CONNECTIONS", "3")
+    monkeypatch.setenv("MAX_CONNECTIONS", "3")
+
+    assert Settings().max_connections is None
+
+
+@pytest.mark.parametrize("how", ["argument", "environment"])
+def test_a_file_that_is_named_must_be_there(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """The usual one need not."""
+    if how == "environment":
+        monkeypatch.setenv("WSUPERVISOR_CONFIG", "missing.toml")
+    arguments: dict[str, Any] = {"config": "missing.toml"} if how == "argument" else {}
+
+    with pytest.raises(SettingsError, match=r"config: there is no file 'missing\.toml'"):
+        Settings(**arguments)
+
+
+@pytest.mark.parametrize("content", [b"max_connections = ", b"\xff\xfe", b"a = 1\na = 2"])
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes) -> None:
+    """With what is wrong in it."""
+    (tmp_path / "wsupervisor.toml").write_bytes(content)
+
+    with pytest.raises(SettingsError, match=r"wsupervisor\.toml: .+"):
+        Settings()
+
+
+def test_a_file_cannot_name_another(toml: WriteToml) -> None:
+    """It would not be read, without a word."""
+    toml('config = "other.toml"')
+
+    with pytest.raises(SettingsError, match=r"config: .*WSUPERVISOR_CONFIG"):
+        Settings()
