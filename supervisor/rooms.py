@@ -126,6 +126,11 @@ class Rooms:
             if member is not None and member.reason is None and name in member.room_names
         ]
 
+    def has_joined(self, connection: Connection, name: Hashable) -> bool:
+        """Whether the room has taken it in, which it asks for first; from any thread."""
+        room = self._rooms.get(name)
+        return room is not None and connection.actor in room.membership
+
     async def join(self, connection: Connection, name: Hashable) -> bool:
         """
         Make ``connection`` a member; return whether it was none before.

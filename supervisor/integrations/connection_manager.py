@@ -250,6 +250,7 @@ class _Face:
             for node in self.supervisor.nodes
             for connection in node.registry.snapshot()
             for room in list(connection.room_names)
+            if node.rooms.has_joined(connection, room)
         )
         return list(rooms | dict.fromkeys(self._assigned))
 

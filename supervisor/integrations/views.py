@@ -7,7 +7,16 @@ identity, so stubs need not hash. Looking is safe from any thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Hashable,
+    ItemsView,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+    ValuesView,
+)
 from collections.abc import Set as AbstractSet
 from typing import Any, overload
 
@@ -65,7 +74,19 @@ class RoomsView(Mapping[Any, AbstractSet[Any]]):
     def __getitem__(self, key: Hashable) -> SocketSetView:
         if not self._sockets(key):
             raise KeyError(key)
+        return self.sockets_of(key)
+
+    def sockets_of(self, key: Hashable) -> SocketSetView:
+        """Return the sockets of ``key``, which may be none."""
         return SocketSetView(lambda: self._sockets(key))
+
+    def items(self) -> ItemsView[Any, AbstractSet[Any]]:
+        """Return the pairs; a room that empties while they are iterated over is no error."""
+        return _Items(self)
+
+    def values(self) -> ValuesView[AbstractSet[Any]]:
+        """Return the sets of sockets, as :meth:`items` does."""
+        return _Values(self)
 
     def __setitem__(self, key: Hashable, sockets: Iterable[Any]) -> None:
         if self._assign is None:
@@ -87,7 +108,23 @@ class RoomsView(Mapping[Any, AbstractSet[Any]]):
         return len(self._keys())
 
     def __repr__(self) -> str:
-        return f"{{{', '.join(f'{key!r}: {self[key]!r}' for key in self._keys())}}}"
+        return f"{{{', '.join(f'{key!r}: {self.sockets_of(key)!r}' for key in self._keys())}}}"
+
+
+class _Items(ItemsView[Any, AbstractSet[Any]]):
+    _mapping: RoomsView
+
+    def __iter__(self) -> Iterator[tuple[Any, AbstractSet[Any]]]:
+        for key in self._mapping:
+            yield key, self._mapping.sockets_of(key)
+
+
+class _Values(ValuesView[AbstractSet[Any]]):
+    _mapping: RoomsView
+
+    def __iter__(self) -> Iterator[AbstractSet[Any]]:
+        for key in self._mapping:
+            yield self._mapping.sockets_of(key)
 
 
 class SocketListView(Sequence[Any]):

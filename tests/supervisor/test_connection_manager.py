@@ -967,6 +967,38 @@ async def test_a_room_may_change_while_one_iterates(manage: Manage) -> None:
     assert manager.active_connections == {}
 
 
+async def test_a_room_may_empty_while_one_iterates_over_items(manage: Manage) -> None:
+    """A health endpoint that looks at items() or values() meets no KeyError."""
+    manager = manage()
+    first, second = TextOnly(), TextOnly()
+    await manager.connect(first, "a")
+    await manager.connect(second, "b")
+
+    items, values = (
+        iter(manager.active_connections.items()),
+        iter(manager.user_connections.values()),
+    )
+    assert next(items)[0] == "a"
+    manager.disconnect(second)
+
+    assert [(room, len(members)) for room, members in items] == [("b", 0)]
+    assert list(values) == []
+
+
+async def test_a_room_that_is_being_joined_is_not_there_yet(manage: Manage) -> None:
+    """What iterating over the view names, the view has."""
+    manager = manage()
+    stub = TextOnly()
+    await manager.connect(stub, "a")
+    found = manager.supervisor.find(stub)
+    assert found is not None
+    found[1].room_names["b"] = None  # as while a busy room has not answered
+
+    assert {room: len(manager.active_connections[room]) for room in manager.active_connections} == {
+        "a": 1
+    }
+
+
 async def test_the_flat_view_reads_like_a_list(manage: Manage) -> None:
     """len, in, iteration, indices, slices, copies, equality, count, index, repr, truth."""
     manager = manage(FlatConnectionManager)
