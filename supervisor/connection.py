@@ -132,7 +132,8 @@ class ClosedConnection:
         user: As it was.
         client: As it was.
         rooms: Rooms that it was in at the end.
-        reason: Why it ended.
+        reason: Why it ended; of an exception its name and text, as the exception itself would
+            keep all alive that it has passed through.
         opened_at: Unix time in seconds.
         duration: Seconds that it was registered.
         written: Messages that its socket took; final, as the next, when the socket is done with.
@@ -165,7 +166,7 @@ class ClosedConnection:
             user=connection.user,
             client=connection.client,
             rooms=connection.rooms,
-            reason=reason,
+            reason=_without_error(reason),
             opened_at=connection.opened_at,
             duration=now - connection.opened_clock,
             written=actor.written,
@@ -179,3 +180,11 @@ class ClosedConnection:
         """Take over what became of the messages that waited at the end."""
         self.written = actor.written
         self.lost = actor.lost
+
+
+def _without_error(reason: ExitReason) -> ExitReason:
+    error = reason.error
+    if error is None:
+        return reason
+    text = reason.text or f"{type(error).__name__}: {error}"
+    return ExitReason(reason.ending, reason.code, text)
