@@ -27,6 +27,11 @@ class Socket(Transport, Protocol):
         """Whether the server has dropped the socket already, as far as that can be seen."""
         ...
 
+    @property
+    def unsent(self) -> bool:
+        """Whether anything waits for the peer to read, here or in the server, as far as seen."""
+        ...
+
 
 class Connection:
     """

@@ -316,6 +316,19 @@ class Node:
         self.reap(connection, reason)
         if connection.inbound is not None:
             connection.inbound.end(reason.code, reason.text)
+        if reason.ending is Ending.DISCONNECTED and connection.transport.unsent:
+            self._abort_later(connection, reason)
+
+    def _abort_later(self, connection: Connection, reason: ExitReason) -> None:
+        """
+        Make the server drop a socket that it cannot close because the peer does not read.
+
+        It would wait for ever, and with it, when it is told to stop, the process.
+        """
+        stopping = reason.code == CloseCode.SERVICE_RESTART
+        settings = self.settings
+        grace = settings.shutdown_grace if stopping else settings.close_timeout
+        self.runtime.call_later(grace, connection.transport.abort)
 
     def connection_lagging(self, actor: ConnectionActor, reason: DropReason) -> None:
         """Log the begin of an episode."""

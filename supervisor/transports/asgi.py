@@ -109,6 +109,14 @@ class AsgiTransport:
         transport = server_transport(self._send)
         return transport is not None and transport.is_closing()
 
+    @property
+    def unsent(self) -> bool:
+        """Whether anything waits for the peer to read, here or in the server."""
+        if self._job is not None:
+            return True
+        transport = server_transport(self._send)
+        return transport is not None and transport.get_write_buffer_size() > 0
+
     async def _send_all(self, events: tuple[dict[str, Any], ...]) -> None:
         for event in events:
             await self._send(dict(event))  # a middleware may change it; others share it

@@ -90,6 +90,11 @@ class StubTransport:
         """Whether the socket says that it is disconnected."""
         return says_disconnected(self._socket)
 
+    @property
+    def unsent(self) -> bool:
+        """Whether the socket has not returned from a call yet."""
+        return self._job is not None
+
     async def _send_all(self, frames: tuple[Frame, ...]) -> None:
         for frame in frames:
             await _done(self._send(frame))

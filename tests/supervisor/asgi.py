@@ -42,6 +42,9 @@ class _ServerTransport:
     def is_closing(self) -> bool:
         return self._peer.over
 
+    def get_write_buffer_size(self) -> int:
+        return self._peer.unread
+
     def abort(self) -> None:
         self._peer.aborted = True
         self._peer.vanish()
@@ -64,6 +67,7 @@ class Peer:
         aborted: Whether the application made the server drop the socket.
         over: Whether the connection has ended, whoever ended it.
         stalled: While True the client reads nothing: no send, no close and no accept ends.
+        unread: Bytes that the server holds back because the client does not read them.
         delay: Seconds that each send takes.
         failing: What every send raises from now on, while the server knows of no disconnect.
         faults: What a server would suffer from.
@@ -105,6 +109,7 @@ class Peer:
         self.aborted = False
         self.over = False
         self.stalled = False
+        self.unread = 0
         self.delay = 0.0
         self.failing: BaseException | None = None
         self.faults: list[str] = []

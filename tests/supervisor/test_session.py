@@ -1288,6 +1288,41 @@ async def test_a_restarting_server_gives_a_body_less_time(
     assert asyncio.get_running_loop().time() - started < 1.3
 
 
+@pytest.mark.parametrize(
+    ("code", "grace"), [(1001, 20.0), (1012, 3.0)], ids=["the client closes", "the server stops"]
+)
+async def test_a_socket_that_the_server_cannot_close_is_dropped(
+    supervise: Supervise, peer: NewPeer, code: int, grace: float
+) -> None:
+    """A server waits for ever for a client that reads nothing of what it still holds for it."""
+    supervisor = supervise(close_timeout=20.0, shutdown_grace=3.0)
+    client = peer(abortable=True)
+    await enter(supervisor, client)
+    client.unread = 1000
+
+    client.leave(code)
+    await client.end()
+    await asyncio.sleep(grace - 0.1)
+    assert not client.aborted
+    await asyncio.sleep(0.3)
+
+    assert client.aborted
+
+
+async def test_a_socket_that_the_server_can_close_is_left_to_it(
+    supervise: Supervise, peer: NewPeer
+) -> None:
+    """A client that leaves is not cut off while the server answers its close frame."""
+    client = peer(abortable=True)
+    await enter(supervise(), client)
+
+    client.leave()
+    await client.end()
+    await asyncio.sleep(60)
+
+    assert not client.aborted
+
+
 async def test_a_body_with_a_task_group_ends_as_a_disconnect_too(
     supervise: Supervise, peer: NewPeer
 ) -> None:
