@@ -74,7 +74,7 @@ class Inbound:
         self._on_disconnect: Callable[[int, str], None] | None = on_disconnect
         self._buffer: deque[Event] | None = None
         self._ended: Event | None = None
-        self._readers = 0
+        self._readers: dict[asyncio.Task[Any], bool] = {}  # and whether they were interrupted
         self._pump_job: Job | None = None
         self._wake: asyncio.Future[None] | None = None
         self._watch: Timer | None = None
@@ -100,11 +100,22 @@ class Inbound:
             await self._wait_for_pump()
 
     async def _read(self) -> Event:
-        self._readers += 1
+        task = asyncio.current_task()
+        assert task is not None  # endpoints are coroutines of a task
+        cancellations = task.cancelling()
+        self._readers[task] = False
         try:
             event = await self._receive()
+        except asyncio.CancelledError:
+            if not self._readers[task] or task.uncancel() > cancellations:
+                raise
+            assert self._ended is not None
+            return self._ended
+        else:
+            if self._readers[task]:  # it came at the same moment
+                task.uncancel()
         finally:
-            self._readers -= 1
+            del self._readers[task]
             self._unread_since = self._runtime.clock()
             if self._watch is None:
                 self._watch_for_readers()
@@ -112,12 +123,20 @@ class Inbound:
         return event
 
     def end(self, code: int, reason: str) -> None:
-        """Make the next :meth:`receive` a disconnect: the connection was ended here."""
+        """
+        Make :meth:`receive` a disconnect from now on: the connection was ended here.
+
+        Whoever waits in it hears so at once: not every server tells its reader that the
+        application has closed, and some do not close before the reader has gone.
+        """
         self._on_disconnect = None
         if self._ended is None:
             self._ended = {"type": "websocket.disconnect", "code": code, "reason": reason}
         self._stop_watching()
         self._wake_reader()
+        for task in self._readers:
+            if task is not asyncio.current_task():
+                self._readers[task] = task.cancel()
 
     def stop(self) -> None:
         """Read no more; what the pump waits for goes unseen."""
