@@ -45,6 +45,10 @@ __all__ = [
     "send",
 ]
 
+DENIAL_PAUSE = 0.01
+"""Seconds that a server gets to drop a refused socket: uvicorn's class websockets-sansio logs
+an error for every one whose endpoint ends sooner."""
+
 
 def is_websocket(websocket: object) -> bool:
     """Whether it is Starlette's WebSocket itself, and no mock that claims to be one."""
@@ -89,6 +93,7 @@ async def refuse(websocket: Any, refusal: ConnectionRefused) -> None:
                 f"{refusal.reason}\n", refusal.status, headers={"Retry-After": "5"}
             )
             await websocket.send_denial_response(response)
+            await asyncio.sleep(DENIAL_PAUSE)
         else:  # every server makes this a 403
             await websocket.close(refusal.code, refusal.reason)
     except Exception:  # noqa: BLE001, S110 - the client is gone already: it is refused all the same
