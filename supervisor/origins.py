@@ -28,9 +28,8 @@ def origin_allowed(origin: str | None, host: str | None, allowed: Iterable[str] 
     if origin is None:
         return True
     if allowed is None:
-        return host is not None and _authority(origin) == _authority(
-            f"ws://{host}", scheme_of=origin
-        )
+        own = None if host is None else _authority(f"ws://{host}", scheme_of=origin)
+        return own is not None and own == _authority(origin)
     return any(_matches(origin, pattern) for pattern in allowed)
 
 
@@ -48,10 +47,12 @@ def _authority(url: str, *, scheme_of: str | None = None) -> tuple[str, int | No
 def _matches(origin: str, pattern: str) -> bool:
     if pattern == "*":
         return True
-    scheme, _, host = origin.lower().rstrip("/").partition("://")
-    allowed_scheme, _, allowed_host = pattern.lower().rstrip("/").partition("://")
-    if scheme != allowed_scheme:
+    scheme, _, place = pattern.partition("://")
+    subdomains = place.startswith("*.")
+    allowed = _authority(f"{scheme}://{place.removeprefix('*.')}")
+    found = _authority(origin)
+    if allowed is None or found is None or origin.partition("://")[0].lower() != scheme.lower():
         return False
-    if allowed_host.startswith("*."):
-        return host.endswith(allowed_host[1:])
-    return host == allowed_host
+    if subdomains:
+        return found[0].endswith(f".{allowed[0]}") and found[1] == allowed[1]
+    return found == allowed
