@@ -233,4 +233,4 @@ def _resume(started: Coroutine[Any, Any, None], waiting_for: Any) -> Generator[A
 
 def _fit_reason(reason: str) -> str:
     """Cut ``reason`` to the 123 bytes that a close frame has for it (RFC 6455 §5.5.1)."""
-    return reason.encode()[:123].decode(errors="ignore")
+    return reason.encode(errors="replace")[:123].decode(errors="ignore")
