@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import metadata
 
 from supervisor.telemetry.logging import event_logger
@@ -28,5 +29,8 @@ def warn_about_server() -> None:
 
 def lacks_backpressure(uvicorn_version: str) -> bool:
     """Whether that uvicorn never applies backpressure with its default WebSocket class."""
-    parts = tuple(int(part) for part in uvicorn_version.split(".")[:3] if part.isdigit())
-    return (0, 50, 0) <= parts <= (0, 52, 0)
+    found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", uvicorn_version)
+    if found is None:
+        return False
+    version = tuple(int(part or 0) for part in found.groups())
+    return (0, 50, 0) <= version <= (0, 52, 0)
