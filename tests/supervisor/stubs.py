@@ -17,6 +17,7 @@ __all__ = [
     "Raising",
     "Slow",
     "TextOnly",
+    "Unhashable",
     "got",
 ]
 
