@@ -21,6 +21,14 @@ NewPeer = Callable[..., Peer]
 Events = list[dict[str, Any]]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have events captured until all else of a test has ended."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "events" in item.fixturenames:
+            item.fixturenames.remove("events")
+            item.fixturenames.insert(0, "events")
+
+
 def nothing_left(nodes: list[Node]) -> None:
     """Assert that nodes hold nothing any more: no connection, room, job or actor."""
     for node in nodes:

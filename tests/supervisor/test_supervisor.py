@@ -1050,7 +1050,7 @@ async def test_a_sweep_finds_zombies(supervise: Supervise, peer: NewPeer, events
     await enter(supervisor, healthy, rooms=["a"])
 
     zombie.vanish(unseen=True)
-    await asyncio.sleep(31)
+    await asyncio.sleep(61)  # a socket that closes at the first sweep may be reported yet
     assert len(supervisor.members("a")) == 1
     await asyncio.sleep(2)
 
