@@ -6,9 +6,10 @@ A new application uses :class:`Supervisor`; one that has a hand-written manager 
 :class:`FlatConnectionManager` in its place.
 """
 
-from supervisor.environment import refuse_process_manager
+from supervisor.environment import refuse_other_actors, refuse_process_manager
 
 refuse_process_manager()
+refuse_other_actors()
 
 from actors import (  # noqa: E402 - after the check, whose message is clearer than what follows
     ActorStopped,

@@ -26,6 +26,7 @@ class Endpoints:
         self._runtime = runtime
         self._settings = settings
         self._open: dict[Connection, None] = {}
+        self._stopping = False
 
     def __len__(self) -> int:
         return len(self._open)
@@ -57,13 +58,14 @@ class Endpoints:
     def client_gone(self, connection: Connection, reason: ExitReason) -> None:
         """Limit the time of the endpoint of a connection that was reaped."""
         stopping = reason.ending is Ending.SHUTDOWN or reason.code == CloseCode.SERVICE_RESTART
-        if stopping:
+        if stopping or self._stopping:
             self._cancel_in(connection, self._settings.shutdown_grace)
         elif connection.supervised:
             self._cancel_in(connection, self._settings.disconnect_grace)
 
     def server_stops(self) -> None:
         """Limit the time of every endpoint, those whose clients have gone long ago too."""
+        self._stopping = True
         for connection in list(self._open):
             self._cancel_in(connection, self._settings.shutdown_grace)
 

@@ -1,11 +1,12 @@
-"""Refuses an environment in which another ``supervisor`` is installed: two cannot share a name."""
+"""Refuses an environment in which another package has the name of one of ours."""
 
 from __future__ import annotations
 
+import importlib.util
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["refuse_process_manager"]
+__all__ = ["refuse_other_actors", "refuse_process_manager"]
 
 
 def refuse_process_manager() -> None:
@@ -24,6 +25,23 @@ def refuse_process_manager() -> None:
             "wsupervisor and PyPI's process manager 'supervisor' are installed in one environment, "
             "and both bring an import package named 'supervisor'. Give each an environment of its "
             "own; here: pip uninstall supervisor && pip install --force-reinstall wsupervisor"
+        )
+
+
+def refuse_other_actors() -> None:
+    """
+    Raise where ``import actors`` finds another package than the one that belongs here.
+
+    Raises:
+        ImportError: If it does; the message says where it is.
+    """
+    found = importlib.util.find_spec("actors")
+    places = list(found.submodule_search_locations or ()) if found is not None else []
+    if Path(__file__).parent.parent not in (Path(place).parent for place in places):
+        where = places[0] if places else (found.origin if found is not None else "nowhere")
+        raise ImportError(
+            "wsupervisor brings two packages, 'supervisor' and 'actors', and 'import actors' finds "
+            f"another one: {where}. Rename that package, or move it into one of your own."
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
+from typing import Any
 
 from actors.interfaces import FaultReporter
 from actors.runtime import Runtime
@@ -21,14 +22,17 @@ class Hooks:
     ``hook.failed`` and ends nothing. A coroutine runs as a job of its own, so two of them may
     overtake each other; plain functions are called in order.
 
+    A room is whatever the application called it: a ``str``, unless a drop-in face was given
+    something else.
+
     Attributes:
         on_join: Called with the connection and the room, once a membership.
         on_leave: Called with the connection and the room, once a membership that began.
         on_close: Called with what is remembered of it, once a connection.
     """
 
-    on_join: Callable[[Connection, Hashable], Awaitable[None] | None] | None = None
-    on_leave: Callable[[Connection, Hashable], Awaitable[None] | None] | None = None
+    on_join: Callable[[Connection, Any], Awaitable[None] | None] | None = None
+    on_leave: Callable[[Connection, Any], Awaitable[None] | None] | None = None
     on_close: Callable[[ClosedConnection], Awaitable[None] | None] | None = None
 
 

@@ -97,6 +97,7 @@ class Node:
         self._forget_signals = when_uvicorn_stops(
             lambda: self.delivery.post(self.endpoints.server_stops)
         )
+        self._suspects: set[str] = set()  # ids of connections that the last sweep found gone
         self._sweep_later()
 
     @contextmanager
@@ -379,10 +380,19 @@ class Node:
         self.runtime.call_later(self.settings.sweep_interval, self._sweep)
 
     def _sweep(self) -> None:
-        """Reap zombies: registered, but the server has dropped the socket unseen."""
+        """
+        Reap zombies: registered, but the server has dropped the socket unseen.
+
+        Unseen means: since the last sweep. A socket that closes just now will be reported yet.
+        """
         self._sweep_later()
+        suspects, self._suspects = self._suspects, set()
         for connection in self.registry.snapshot():
-            if connection.transport.gone:
+            if not connection.transport.gone:
+                continue
+            if connection.id not in suspects:
+                self._suspects.add(connection.id)
+            else:
                 self._log.warning("connection.zombie", connection=connection.id)
                 self.end(
                     connection,

@@ -50,7 +50,9 @@ class Settings(BaseSettings):
         SettingsError: If a setting is unknown or impossible.
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="forbid", frozen=True, env_parse_none_str="none"
+    )
 
     config: Path | None = None
     """TOML file to read instead of ``wsupervisor.toml`` in the working directory."""
@@ -122,7 +124,7 @@ class Settings(BaseSettings):
         try:
             super().__init__(**arguments)
         except ValidationError as error:
-            raise SettingsError(_explain(error)) from None
+            raise SettingsError(_explain(error, arguments)) from None
 
     @field_validator("overflow", mode="before")
     @classmethod
@@ -222,12 +224,16 @@ class _ReadableToml(TomlConfigSettingsSource):
         return found
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, arguments: dict[str, Any]) -> str:
     lines = []
     for problem in error.errors():
         name = ".".join(str(part) for part in problem["loc"]) or "settings"
+        setting = str(problem["loc"][0]) if problem["loc"] else ""
+        variable = f"{PREFIX}{setting}".upper()
+        if setting not in arguments and setting:
+            name += f" (from {variable})" if variable in os.environ else " (from the TOML file)"
         if problem["type"] == "extra_forbidden":
-            lines.append(_unknown(name, set(Settings.model_fields), "setting"))
+            lines.append(_unknown(setting, set(Settings.model_fields), "setting"))
         else:
             text = problem["msg"].removeprefix("Value error, ")
             lines.append(f"{name}: {text} (it was {problem.get('input')!r})")

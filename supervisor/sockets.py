@@ -43,6 +43,7 @@ __all__ = [
     "leave_endpoint",
     "refuse",
     "send",
+    "was_adopted",
 ]
 
 DENIAL_PAUSE = 0.01
@@ -61,6 +62,11 @@ def client_address(websocket: Any) -> str | None:
         return None
     client = websocket.client
     return None if client is None else str(client.host)
+
+
+def was_adopted(websocket: Any) -> bool:
+    """Whether a Starlette WebSocket is, or was, registered with a supervisor."""
+    return isinstance(websocket._send, _EndpointSend)  # noqa: SLF001 - see the module docstring
 
 
 def end_quietly(websocket: Any) -> None:

@@ -80,8 +80,8 @@ class Supervisor:
         self,
         settings: Settings | None = None,
         *,
-        on_join: Callable[[Connection, Hashable], Awaitable[None] | None] | None = None,
-        on_leave: Callable[[Connection, Hashable], Awaitable[None] | None] | None = None,
+        on_join: Callable[[Connection, Any], Awaitable[None] | None] | None = None,
+        on_leave: Callable[[Connection, Any], Awaitable[None] | None] | None = None,
         on_close: Callable[[ClosedConnection], Awaitable[None] | None] | None = None,
         **arguments: Any,
     ) -> None:

@@ -38,7 +38,7 @@ __all__ = ["ConnectionManager", "FlatConnectionManager", "TargetFirstConnectionM
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-HookFunction = Callable[[Connection, Hashable], Awaitable[None] | None]
+HookFunction = Callable[[Connection, Any], Awaitable[None] | None]
 
 
 def _coroutine_function(method: F) -> F:
@@ -93,6 +93,7 @@ class _Face:
         self.supervisor = supervisor
         self.supervisor.start()
         self._origin_warned = False
+        self._unknown_warned = False
         # Sockets that were put into a view, until the next call that runs on a loop.
         self._assigned: dict[Hashable, list[Any]] = {}
 
@@ -114,11 +115,13 @@ class _Face:
         Send to one socket.
 
         Returns:
-            Whether it was written or waits to be; False for a dead or unknown socket.
+            Whether it was written or waits to be; False for a dead or unknown socket. One that
+            was never passed to ``connect`` is also worth a warning, once.
         """
         self._adopt_assigned()
         found = self.supervisor.find(websocket)
         if found is None:
+            self._warn_if_never_connected(websocket)
             return False
         node, connection = found
         if node.delivery.local:
@@ -231,6 +234,16 @@ class _Face:
         if not origin_allowed(origin, websocket.headers.get("host"), allowed):
             raise ConnectionRefused(
                 CloseCode.PERMISSION_DENIED, f"pages of {origin} may not connect"
+            )
+
+    def _warn_if_never_connected(self, websocket: Any) -> None:
+        if self._unknown_warned or not sockets.is_websocket(websocket):
+            return
+        if not sockets.was_adopted(websocket):
+            self._unknown_warned = True
+            event_logger().warning(
+                "socket.unknown",
+                hint="a message was sent to a socket that connect() never had; it was not sent",
             )
 
     # What the views ask.
