@@ -48,5 +48,5 @@ class MessagePackCodec:
         try:
             data: object = msgpack.unpackb(packed)
         except (msgpack.UnpackException, ValueError) as error:
-            raise ValueError(f"no MessagePack: {error}") from error
+            raise ValueError(f"no MessagePack: {str(error) or type(error).__name__}") from error
         return data
