@@ -63,7 +63,10 @@ def _watch_idle(
     def check() -> None:
         connection.timers[:] = [timer for timer in connection.timers if timer.pending]
         assert connection.inbound is not None
-        left = connection.inbound.last_message + timeout - runtime.clock()
+        now = runtime.clock()
+        # What a client says cannot be heard while its endpoint leaves unread what it said before.
+        heard = now if connection.inbound.full else connection.inbound.last_message
+        left = heard + timeout - now
         if left > 0:
             connection.timers.append(runtime.call_later(left, check))
         else:
