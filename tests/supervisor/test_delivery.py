@@ -5,15 +5,23 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from actors.messages import Message, Publication
+from supervisor import DropReason, Receipt
 from supervisor.delivery import FarCall
+from tests.supervisor.conftest import Events, named
 from tests.supervisor.loops import OtherLoop
 from tests.supervisor.stubs import TextOnly
 
 pytestmark = pytest.mark.real_time
+
+
+class Poison(Message):
+    """What no room understands."""
 
 
 class Work:
@@ -133,6 +141,64 @@ async def test_a_publisher_that_is_cancelled_has_published(
     async with asyncio.timeout(5):
         while not (far.sent and near.sent):  # noqa: ASYNC110 - another loop sets no event of ours
             await asyncio.sleep(0.001)
+
+
+async def test_a_room_that_is_full_from_afar_is_counted_and_logged(
+    manage: Callable[..., Any], events: Events
+) -> None:
+    """Nobody is there to be told."""
+    manager = manage(room_mailbox_messages=1)
+    stub = TextOnly()
+    await manager.connect(stub, "a")
+
+    def publish() -> None:
+        for number in range(3):
+            manager.supervisor.publish_nowait("a", number)
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(publish).result()  # this loop cannot run meanwhile
+    async with asyncio.timeout(5):
+        while not stub.sent:  # noqa: ASYNC110 - another thread sets no event of ours
+            await asyncio.sleep(0.001)
+
+    assert stub.sent == ["0"]
+    assert manager.supervisor.statistics().dropped == {"room_full": 2}
+    assert [event["room"] for event in named(events, "room.full")] == ["a", "a"]
+
+
+async def test_a_room_that_was_given_up_says_so_to_publishers_on_other_loops(
+    manage: Callable[..., Any], other: OtherLoop
+) -> None:
+    """By the receipt: one error must not hide what other loops took."""
+    manager = manage(restart_intensity=0)
+    near, far = TextOnly(), TextOnly()
+    await manager.connect(near, "a")
+    await other.run(manager.connect(far, "a"))
+    (node,) = [node for node in manager.supervisor.nodes if node.loop is other.loop]
+
+    async def publish_behind_a_poison() -> Receipt:
+        room = node.rooms.get("a")
+        assert room is not None
+        room.ref.tell(Poison())
+        publication = Publication("x", manager.supervisor.json)
+        receipt: Receipt = await node.delivery._deliver_here("a", publication, flush=False)
+        return receipt
+
+    assert await other.run(publish_behind_a_poison()) == Receipt(0, {DropReason.ROOM_FAILED: 1})
+    assert await manager.send_to_room("y", "a") == Receipt(1)
+
+
+async def test_publishing_to_loops_that_have_ended_uses_nothing_up(
+    manage: Callable[..., Any], other: OtherLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way to them is not counted as full."""
+    monkeypatch.setattr("supervisor.delivery.HANDED_OVER", 3)
+    manager = manage()
+    await other.run(manager.connect(TextOnly(), "a"))
+    other.stop()
+
+    for _ in range(10):
+        manager.supervisor.publish_nowait("a", "x")
 
 
 async def test_a_personal_message_reaches_another_loop(

@@ -55,6 +55,19 @@ def test_with_it_the_import_says_what_to_do(tmp_path: Path, name: str) -> None:
     assert "pip uninstall supervisor" in last
 
 
+def test_another_package_of_the_name_actors_is_refused(tmp_path: Path) -> None:
+    """The error says where it is."""
+    (tmp_path / "actors").mkdir()
+    (tmp_path / "actors" / "__init__.py").touch()
+
+    ran = imported("import supervisor", tmp_path)
+
+    assert ran.returncode == 1
+    last = ran.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: wsupervisor brings two packages")
+    assert str(tmp_path / "actors") in last
+
+
 def test_files_of_it_among_ours_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may have been uninstalled carelessly, or vendored."""
     (tmp_path / "supervisord.py").touch()

@@ -1455,6 +1455,39 @@ async def test_nothing_refers_to_a_socket_that_has_gone(
     assert len(supervisor.closed) == 1
 
 
+@pytest.mark.parametrize("how", ["the body raises", "a send raises"])
+async def test_an_error_that_is_remembered_keeps_no_socket_in_memory(
+    supervise: Supervise, how: str
+) -> None:
+    """A traceback has frames, and frames have everything: the ring keeps the words."""
+    supervisor = supervise()
+    references: list[weakref.ref[Any]] = []
+
+    async def serve(websocket: WebSocket) -> None:
+        references.append(weakref.ref(websocket))
+        async with supervisor.session(websocket, rooms=["a"]) as session:
+            references.append(weakref.ref(session))
+            await asyncio.sleep(1)
+            if how == "the body raises":
+                raise ZeroDivisionError("bug")
+            await session.receive()
+
+    client = Peer()
+    await client.enter(bare_app(serve))
+    if how == "a send raises":
+        client.failing = KeyError("broken")
+        await supervisor.publish("a", "x")
+    await client.end()
+    del client
+    await settle()
+    gc.collect()
+
+    (closed,) = supervisor.closed
+    assert closed.reason.error is None
+    assert any(word in closed.reason.text for word in ("bug", "broken"))
+    assert [reference() for reference in references] == [None, None]
+
+
 # Rooms.
 
 
