@@ -63,10 +63,7 @@ def _watch_idle(
     def check() -> None:
         connection.timers[:] = [timer for timer in connection.timers if timer.pending]
         assert connection.inbound is not None
-        now = runtime.clock()
-        # What a client says cannot be heard while its endpoint leaves unread what it said before.
-        heard = now if connection.inbound.full else connection.inbound.last_message
-        left = heard + timeout - now
+        left = connection.inbound.last_message + timeout - runtime.clock()
         if left > 0:
             connection.timers.append(runtime.call_later(left, check))
         else:

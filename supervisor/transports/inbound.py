@@ -122,11 +122,6 @@ class Inbound:
         self._saw(event)
         return event
 
-    @property
-    def full(self) -> bool:
-        """Whether nobody reads, because the endpoint leaves unread what there is."""
-        return len(self._buffer or ()) >= PUMP_MESSAGES
-
     def end(self, code: int, reason: str) -> None:
         """
         Make :meth:`receive` a disconnect from now on: the connection was ended here.
@@ -160,7 +155,7 @@ class Inbound:
 
     def _check_readers(self) -> None:
         self._watch = None
-        if self._readers or self._pump_job is not None or self.full:
+        if self._readers or self._pump_job is not None or len(self._buffer or ()) >= PUMP_MESSAGES:
             return  # whoever stops reading, or makes space, starts the watch again
         if self._runtime.clock() - self._unread_since < PUMP_AFTER:
             self._watch_for_readers()

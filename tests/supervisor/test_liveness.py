@@ -34,7 +34,7 @@ class Watched:
         self.connection = Connection(
             "id", object(), user=None, client=None, opened_clock=self.began
         )
-        inbound: Any = SimpleNamespace(last_message=self.began, full=False)
+        inbound: Any = SimpleNamespace(last_message=self.began)
         self.connection.inbound = inbound
         watch_liveness(
             self.connection, runtime, Settings(**settings), self._end, jitter=lambda: jitter

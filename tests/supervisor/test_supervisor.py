@@ -240,20 +240,6 @@ async def test_a_socket_that_is_being_accepted_does_not_survive_a_drain(
     assert isinstance(await client.end(), WebSocketDisconnect)
 
 
-async def test_a_drained_supervisor_may_be_started_again(
-    supervise: Supervise, peer: NewPeer
-) -> None:
-    """A drain that was called off."""
-    supervisor = supervise()
-    await enter(supervisor, peer())
-    await supervisor.drain()
-
-    supervisor.start()
-
-    await enter(supervisor, peer(), rooms=["a"])
-    assert await supervisor.publish("a", "x")
-
-
 async def test_aclose_is_idempotent(supervise: Supervise, peer: NewPeer) -> None:
     """Also twice at once; and without any node."""
     supervisor = supervise()
@@ -1026,12 +1012,12 @@ async def test_a_silent_client_is_closed_after_the_idle_timeout(
 async def test_a_client_whose_endpoint_never_reads_is_not_idle_while_it_talks(
     supervise: Supervise, peer: NewPeer
 ) -> None:
-    """Somebody reads for the endpoint; and it is not the client's fault when nobody does."""
+    """Somebody reads for the endpoint."""
     supervisor = supervise(idle_timeout=10.0)
     client = peer()
     session = await enter(supervisor, client, for_ever)
 
-    for _ in range(50):
+    for _ in range(5):
         await asyncio.sleep(8)
         client.say("x")
 
