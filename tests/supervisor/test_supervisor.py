@@ -240,6 +240,20 @@ async def test_a_socket_that_is_being_accepted_does_not_survive_a_drain(
     assert isinstance(await client.end(), WebSocketDisconnect)
 
 
+async def test_a_drained_supervisor_may_be_started_again(
+    supervise: Supervise, peer: NewPeer
+) -> None:
+    """A drain that was called off."""
+    supervisor = supervise()
+    await enter(supervisor, peer())
+    await supervisor.drain()
+
+    supervisor.start()
+
+    await enter(supervisor, peer(), rooms=["a"])
+    assert await supervisor.publish("a", "x")
+
+
 async def test_aclose_is_idempotent(supervise: Supervise, peer: NewPeer) -> None:
     """Also twice at once; and without any node."""
     supervisor = supervise()
@@ -1022,6 +1036,22 @@ async def test_a_client_whose_endpoint_never_reads_is_not_idle_while_it_talks(
         client.say("x")
 
     assert session.connected
+
+
+async def test_a_client_that_left_unseen_behind_unread_messages_is_closed_as_idle(
+    supervise: Supervise, peer: NewPeer
+) -> None:
+    """Nobody reads any more, so nothing else would ever end it."""
+    supervisor = supervise(idle_timeout=10.0, disconnect_grace=1.0)
+    client = peer()
+    await enter(supervisor, client, for_ever)
+    for _ in range(40):
+        client.say("x")
+    client.leave()
+
+    assert isinstance(await client.end(), WebSocketDisconnect)
+
+    assert supervisor.closed[0].reason.ending is Ending.IDLE
 
 
 async def test_a_connection_lives_no_longer_than_allowed(
