@@ -1,0 +1,228 @@
+"""Clients: the ``websockets`` one for those who behave, raw sockets for those who do not."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Self
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.client import ClientProtocol
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.uri import parse_uri
+
+from tests.integration.servers import Server
+
+__all__ = [
+    "Numbers",
+    "RawClient",
+    "close_code",
+    "gather_numbers",
+    "visit",
+    "visit_all",
+]
+
+
+@asynccontextmanager
+async def visit(
+    server: Server,
+    path: str,
+    *,
+    subprotocols: Sequence[str] | None = None,
+    origin: str | None = None,
+    compression: str | None = None,
+    **query: object,
+) -> AsyncIterator[ClientConnection]:
+    """Connect a client that behaves; leave politely."""
+    async with connect(
+        server.url(path, **query),
+        subprotocols=subprotocols,  # type: ignore[arg-type]  # plain strings are fine
+        additional_headers={"Origin": origin} if origin else None,
+        compression=compression,
+        ping_interval=None,
+        max_size=None,
+        close_timeout=3,
+        proxy=None,
+    ) as client:
+        yield client
+
+
+@asynccontextmanager
+async def visit_all(server: Server, paths: Sequence[str]) -> AsyncIterator[list[ClientConnection]]:
+    """Connect one client to each path, some at a time; all leave politely, at once."""
+    gate = asyncio.Semaphore(20)
+    async with AsyncExitStack() as stack:
+
+        async def one(path: str) -> ClientConnection:
+            async with gate:
+                return await stack.enter_async_context(visit(server, path))
+
+        clients = await asyncio.gather(*(one(path) for path in paths))
+        yield clients
+        await asyncio.gather(*(client.close() for client in clients))
+
+
+async def close_code(client: ClientConnection, seconds: float = 5.0) -> int | None:
+    """Read until the server closes; return the code it gives."""
+    async with asyncio.timeout(seconds):
+        try:
+            while True:
+                await client.recv()
+        except ConnectionClosed:
+            return client.close_code
+
+
+class Numbers:
+    """
+    Checks the numbered messages that one client gets.
+
+    Attributes:
+        seen: The numbers, in the order of their arrival.
+    """
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def add(self, message: str | bytes) -> None:
+        """Note the number that ``message`` begins with."""
+        self.seen.append(int(message.split(maxsplit=1)[0]))
+
+    def add_steady(self, message: str | bytes) -> None:
+        """Note it if the server's publisher sent it, and no other client."""
+        if str(message).endswith(" steady"):
+            self.add(message)
+
+    @property
+    def faults(self) -> list[tuple[int, int]]:
+        """Neighbours that do not follow each other: out of order, twice, or with a gap."""
+        return [
+            (one, other)
+            for one, other in zip(self.seen, self.seen[1:], strict=False)
+            if other != one + 1
+        ]
+
+
+async def gather_numbers(client: ClientConnection, count: int, seconds: float) -> list[int]:
+    """Return the numbers of the next ``count`` messages."""
+    numbers = Numbers()
+    async with asyncio.timeout(seconds):
+        for _ in range(count):
+            numbers.add(await client.recv())
+    return numbers.seen
+
+
+class RawClient:
+    """
+    A socket that reads only when it is told to, and may do whatever clients must not.
+
+    Its receive buffer is as small as the kernel allows, so that it stalls soon.
+    """
+
+    def __init__(self, peer: socket.socket, protocol: ClientProtocol) -> None:
+        self.socket = peer
+        self.protocol = protocol
+
+    @classmethod
+    async def begin(cls, server: Server, path: str, **query: object) -> Self:
+        """Send the request of the handshake, and do not wait for its answer."""
+        peer = socket.socket()
+        peer.setblocking(False)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        protocol = ClientProtocol(parse_uri(server.url(path, **query)), max_size=None)
+        client = cls(peer, protocol)
+        await asyncio.get_running_loop().sock_connect(peer, ("127.0.0.1", server.port))
+        protocol.send_request(protocol.connect())
+        await client.flush()
+        return client
+
+    @classmethod
+    async def connect(cls, server: Server, path: str, **query: object) -> Self:
+        """Do the handshake, and read nothing more than that."""
+        client = await cls.begin(server, path, **query)
+        async with asyncio.timeout(10):
+            while client.protocol.state is State.CONNECTING:
+                await client._read()
+        if client.protocol.handshake_exc is not None:
+            client.socket.close()
+            raise client.protocol.handshake_exc
+        return client
+
+    async def send(self, text: str) -> None:
+        """Send a text frame."""
+        self.protocol.send_text(text.encode())
+        await self.flush()
+
+    async def send_bytes(self, anything: bytes) -> None:
+        """Send bytes that need not be a frame."""
+        await asyncio.get_running_loop().sock_sendall(self.socket, anything)
+
+    async def flush(self) -> None:
+        """Send what the protocol has to say."""
+        for part in self.protocol.data_to_send():
+            if part:
+                await self.send_bytes(part)
+
+    async def messages(self, seconds: float, *, count: int | None = None) -> list[str]:
+        """Read text messages until there are ``count``, or until the server ends it."""
+        found: list[str] = []
+        parts: list[bytes] = []
+        async with asyncio.timeout(seconds):
+            while True:
+                for event in self.protocol.events_received():
+                    if isinstance(event, Frame) and event.opcode in {Opcode.TEXT, Opcode.CONT}:
+                        parts.append(bytes(event.data))
+                        if event.fin:
+                            found.append(b"".join(parts).decode())
+                            parts.clear()
+                if count is not None and len(found) >= count:
+                    return found
+                if not await self._read():
+                    return found
+
+    async def until_closed(self, seconds: float) -> None:
+        """Read until the server ends it, or give it up after ``seconds``."""
+        try:
+            await self.messages(seconds)
+        except TimeoutError:
+            pass
+
+    @property
+    def close_code(self) -> int | None:
+        """The code of the close frame that came, if one came."""
+        received = self.protocol.close_rcvd
+        return None if received is None else received.code
+
+    def abort(self) -> None:
+        """Leave without a word, as a crashed browser does: the kernel sends a reset."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
+    def close(self) -> None:
+        """Leave without a close frame."""
+        self.socket.close()
+
+    async def _read(self) -> bool:
+        """Read a little; return False at the end."""
+        try:
+            data = await asyncio.get_running_loop().sock_recv(self.socket, 1 << 16)
+        except ConnectionError:
+            return False
+        if not data:
+            return False
+        self.protocol.receive_data(data)
+        try:
+            await self.flush()
+        except OSError:  # the peer has closed both ways
+            pass
+        return True
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.socket.close()

@@ -1,0 +1,52 @@
+"""Nothing stays of a connection that has ended: no object, no descriptor, no task."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.integration.clients import RawClient, visit
+from tests.integration.servers import Server
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+
+CONNECTIONS = 500
+
+
+async def test_connections_leave_no_object_behind(server: Server, face: str, room: str) -> None:
+    """500 connections, polite and abrupt ones, leave as many live objects as there were."""
+    await come_and_go(server, face, room, 20)  # what is made once is made now
+    await server.at_rest()
+    before = await server.get("/objects")
+
+    await come_and_go(server, face, room, CONNECTIONS)
+
+    await server.at_rest()
+    await server.eventually(
+        lambda: server.get("/objects"),
+        lambda now: all(now[name] <= before[name] for name in now),
+        f"as many objects as before, {before}",
+    )
+
+
+async def come_and_go(server: Server, face: str, room: str, count: int) -> None:
+    """Connect and leave ``count`` times, some at a time, in four ways."""
+    gate = asyncio.Semaphore(20)
+
+    async def one(index: int) -> None:
+        async with gate:
+            if index % 4 == 0:
+                client = await RawClient.connect(server, f"/{face}/room/{room}")
+                client.abort()
+            elif index % 4 == 1:
+                async with visit(server, f"/{face}/room/{room}", user="somebody") as visitor:
+                    await visitor.send("return")
+            elif index % 4 == 2:
+                async with visit(server, f"/{face}/room/{room}") as visitor:
+                    await visitor.send("say hello")
+            else:
+                client = await RawClient.begin(server, f"/{face}/room/{room}")
+                client.close()
+
+    await asyncio.gather(*(one(index) for index in range(count)))

@@ -1,0 +1,234 @@
+"""
+Clients that stop reading: a closed lid, a debugger's breakpoint, a phone in a tunnel.
+
+They cost the others nothing, the server a bounded amount of memory, and are freed at their
+deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.integration.clients import (
+    RawClient,
+    close_code,
+    gather_numbers,
+    visit,
+    visit_all,
+)
+from tests.integration.servers import SEND_TIMEOUT, Server
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+
+LARGE = 64 << 10
+"""Bytes of a message: the kernel takes some 50 for a client that does not read, a mailbox 16."""
+
+MEMORY = 12 << 20
+"""Bytes by which the server may grow for one stalled client, and whatever else it does."""
+
+SLACK = 1.5
+"""Seconds by which a loaded machine may miss a deadline."""
+
+
+async def test_client_that_never_reads_costs_the_others_nothing(
+    server: Server, face: str, room: str
+) -> None:
+    """200 readers get everything in order, while one in their room reads nothing at all."""
+    async with (
+        visit_all(server, [f"/{face}/room/{room}"] * server.kind.crowd) as readers,
+        await RawClient.connect(server, f"/{face}/room/{room}") as stalled,
+    ):
+        await stalled.send(f"join {room}-fill")
+        await server.members(face, f"{room}-fill", 1)
+        before = await server.report()
+
+        filling = fill(server, face, f"{room}-fill", 400)  # 25 MiB
+        await server.eventually(
+            lambda: server.statistics(face), lambda now: now["waiting"] > 10, "it lags"
+        )
+        published = asyncio.create_task(server.post(f"/publish/{face}/{room}", count=200))
+        received = await asyncio.gather(
+            *(gather_numbers(reader, 200, SEND_TIMEOUT + 10) for reader in readers)
+        )
+        await published
+
+        assert all(numbers == list(range(200)) for numbers in received)
+        await filling
+        after = await server.report()
+        assert after["memory"] - before["memory"] < MEMORY
+        await server.members(face, room, len(readers), seconds=SEND_TIMEOUT + SLACK)
+        (closed,) = await server.closed(face, f"{room}-fill")
+        assert (closed["ending"], closed["code"]) == ("send_timeout", 3009)
+        assert closed["peak_bytes"] <= 1 << 20
+        if server.kind.reachable:  # its descriptor too, though it keeps its own end open
+            await server.eventually(
+                server.report,
+                lambda report: report["descriptors"] < before["descriptors"],
+                "the stalled client's descriptor is freed",
+                SEND_TIMEOUT + SLACK,
+            )
+
+
+async def test_stalled_client_is_freed_at_its_deadline_and_not_before(
+    server: Server, face: str, room: str
+) -> None:
+    """It is given send_timeout from the moment at which its socket takes nothing more."""
+    async with await RawClient.connect(server, f"/{face}/room/{room}"):
+        await server.members(face, room, 1)
+
+        filling = fill(server, face, room, 100)
+        await server.members(face, room, 0, seconds=SEND_TIMEOUT + SLACK)
+
+        await filling
+        (closed,) = await server.closed(face, room)
+        assert closed["ending"] == "send_timeout"
+        assert SEND_TIMEOUT <= closed["duration"] <= SEND_TIMEOUT + SLACK
+        if server.kind.reachable:
+            await server.at_rest(SLACK)
+
+
+async def test_client_that_reads_again_in_time_is_kept(
+    server: Server, face: str, room: str
+) -> None:
+    """One that stalls for less than the deadline loses nothing that its mailbox can hold."""
+    async with await RawClient.connect(server, f"/{face}/room/{room}") as slow:
+        await server.members(face, room, 1)
+
+        filling = fill(server, face, room, 56)
+        await server.eventually(
+            lambda: server.statistics(face), lambda now: now["waiting"] > 0, "it lags"
+        )
+        await asyncio.sleep(SEND_TIMEOUT / 2)
+        messages = await slow.messages(10, count=56)
+
+        assert [int(message.split()[0]) for message in messages] == list(range(56))
+        assert await filling == {"accepted": 56, "lost": 0}
+        await server.members(face, room, 1)
+        assert await server.closed(face, room) == []
+
+
+async def test_full_mailbox_that_drops_the_oldest(server: Server, room: str) -> None:
+    """The client gets what was under way, and then the newest messages."""
+    numbers = await overflow(server, "drop_oldest", room)
+
+    assert numbers[-40:] == list(range(260, 300))
+
+
+async def test_full_mailbox_that_drops_the_newest(server: Server, room: str) -> None:
+    """The client gets what came before its mailbox was full, and not the newest."""
+    numbers = await overflow(server, "drop_newest", room)
+
+    assert numbers[:50] == list(range(50))
+    assert 299 not in numbers
+
+
+async def test_full_mailbox_that_disconnects(server: Server, room: str) -> None:
+    """The client gets what was under way, and then close code 3008: come back."""
+    async with await RawClient.connect(server, f"/disconnect/room/{room}") as stalled:
+        await server.members("disconnect", room, 1)
+        await server.post(f"/publish/disconnect/{room}", count=300, size=LARGE)
+        await server.members("disconnect", room, 0, seconds=0.5)  # at once, not at a deadline
+
+        messages = await stalled.messages(5)
+
+        numbers = [int(message.split()[0]) for message in messages]
+        assert numbers == list(range(len(numbers)))
+        assert stalled.close_code == 3008
+        (closed,) = await server.closed("disconnect", room)
+        assert (closed["ending"], closed["code"]) == ("slow", 3008)
+
+
+async def test_stalled_client_can_be_kicked(server: Server, face: str, room: str) -> None:
+    """A kick frees a socket that takes nothing, within the deadline of a close."""
+    async with await RawClient.connect(server, f"/{face}/room/{room}", user=room):
+        await server.members(face, room, 1)
+        filling = fill(server, face, room, 80)
+        await server.eventually(
+            lambda: server.statistics(face), lambda now: now["waiting"] > 0, "it lags"
+        )
+
+        assert await server.post(f"/kick/{face}/{room}", user=room) == 1
+
+        await server.members(face, room, 0, seconds=0.5)
+        await filling
+        if server.kind.reachable:
+            await server.at_rest(2 * SEND_TIMEOUT + SLACK)
+
+
+async def test_endpoint_that_ends_while_its_client_stalls_ends_in_time(
+    server: Server, face: str, room: str
+) -> None:
+    """Leaving flushes and closes within close_timeout, and then gives the socket up."""
+    async with await RawClient.connect(server, f"/{face}/room/{room}") as stalled:
+        await server.members(face, room, 1)
+        filling = fill(server, face, room, 80)
+        await server.eventually(
+            lambda: server.statistics(face), lambda now: now["waiting"] > 0, "it lags"
+        )
+
+        await stalled.send("return")
+
+        await server.members(face, room, 0, seconds=0.5)
+        await filling
+        if server.kind.reachable:
+            await server.at_rest(2 * SEND_TIMEOUT + SLACK)
+
+
+async def test_stalled_client_does_not_hold_up_a_broadcast(
+    server: Server, face: str, room: str
+) -> None:
+    """What goes to everybody, and to a user with several sockets, passes by the stalled one."""
+    async with (
+        await RawClient.connect(server, f"/{face}/room/{room}", user=room) as stalled,
+        visit(server, f"/{face}/room/{room}", user=room) as reader,
+    ):
+        await server.members(face, room, 2)
+        await stalled.send(f"join {room}-fill")
+        await server.members(face, f"{room}-fill", 1)
+        filling = fill(server, face, f"{room}-fill", 80)
+        await server.eventually(
+            lambda: server.statistics(face), lambda now: now["waiting"] > 0, "it lags"
+        )
+
+        await asyncio.wait_for(server.post(f"/broadcast/{face}", text="1 for all"), 0.5)
+        await asyncio.wait_for(server.post(f"/send-to-user/{face}/{room}", text="2 for one"), 0.5)
+
+        assert await gather_numbers(reader, 2, 1) == [1, 2]
+        await reader.send("return")
+        assert await close_code(reader) == 1000
+        await filling
+
+
+def fill(server: Server, face: str, room: str, count: int) -> asyncio.Task[Any]:
+    """Publish large messages, not faster than the server hands them on; await the receipt."""
+    return asyncio.create_task(
+        server.post(f"/publish/{face}/{room}", count=count, size=LARGE, pause=0.001)
+    )
+
+
+async def overflow(server: Server, policy: str, room: str) -> list[int]:
+    """
+    Publish a burst of 300 messages to a client that stalls; it reads, and gets one more.
+
+    Returns:
+        The numbers that it got of the 300.
+    """
+    async with await RawClient.connect(server, f"/{policy}/room/{room}") as stalled:
+        await server.members(policy, room, 1)
+        await server.post(f"/publish/{policy}/{room}", count=300, size=LARGE)
+        await stalled.send("last")  # its echo is never dropped
+
+        messages: list[str] = []
+        while not messages or messages[-1] != "last":
+            messages += await stalled.messages(5, count=1)
+        await server.post(f"/publish/{policy}/{room}", count=1, first=300)
+        assert await stalled.messages(5, count=1) == ["300 "]
+    await server.members(policy, room, 0)
+    numbers = [int(message.split()[0]) for message in messages[:-1]]
+    assert numbers == sorted(set(numbers))
+    (closed,) = await server.closed(policy, room)
+    assert closed["dropped"] == {policy: 300 - len(numbers)}
+    return numbers

@@ -1,0 +1,127 @@
+"""
+Refresh storms: clients connect, leave and reload without a pause while the server publishes.
+
+This is a page with many viewers who press reload, close the lid, lose the network: the case
+in which hand-written managers raise "dictionary changed size during iteration", 'Cannot call
+"send" once a close message has been sent', and keep ghosts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import struct
+from collections import Counter
+
+import pytest
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from tests.integration.clients import Numbers, RawClient, visit
+from tests.integration.servers import Kind, Server
+
+pytestmark = pytest.mark.integration
+
+CLIENTS = 200
+RATE = 40.0
+"""Publications in a second."""
+
+LONG, SHORT = 20.0, 3.0
+"""Seconds: on the server that most people have, and on each other."""
+
+
+@pytest.mark.timeout(60)
+async def test_refresh_storm_leaves_nothing_behind(
+    server: Server, kind: Kind, face: str, room: str
+) -> None:
+    """Nobody gets a message twice, late or not at all, and at the end nobody is there."""
+    seconds = LONG if kind.name == "uvicorn-default-uvloop" else SHORT
+    storm = Storm(server, f"/{face}/room/{room}", seconds)
+    async with visit(server, f"/{face}/room/{room}") as witness:
+        await server.post(f"/steady/{face}/{room}", rate=RATE)
+
+        await asyncio.gather(*(storm.visitor(random.Random(seed)) for seed in range(CLIENTS)))
+
+        published = await server.post(f"/stop/{room}")
+        await server.members(face, room, 1)
+        witnessed = Numbers()
+        async with asyncio.timeout(5):
+            while len(witnessed.seen) < published:
+                witnessed.add_steady(await witness.recv())
+    assert witnessed.seen == list(range(published))  # complete, whatever the others did
+    assert published > seconds  # it went on all the time; how fast is no matter of a test
+    assert storm.faults == []
+    assert storm.left.total() > CLIENTS
+    assert set(storm.left) == set(Storm.WAYS)  # every way to leave was taken
+    assert storm.received > CLIENTS * seconds
+    await server.at_rest()
+    assert server.complaints() == []
+
+
+class Storm:
+    """
+    Visitors of one room.
+
+    Attributes:
+        left: How often they left in each way.
+        faults: Messages that were not the successor of the one before, and what else went wrong.
+        received: Messages that they got.
+    """
+
+    WAYS = ("politely", "cut", "reset", "unread", "in the handshake")
+
+    def __init__(self, server: Server, path: str, seconds: float) -> None:
+        self._server = server
+        self._path = path
+        self._end = asyncio.get_running_loop().time() + seconds
+        self.left: Counter[str] = Counter()
+        self.faults: list[object] = []
+        self.received = 0
+
+    async def visitor(self, chance: random.Random) -> None:
+        """Visit the room again and again, until the storm ends."""
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(chance.uniform(0, 0.5))
+        while loop.time() < self._end:
+            way = chance.choice(self.WAYS)
+            stay = min(chance.uniform(0.05, 1.2), max(0.0, self._end - loop.time()))
+            try:
+                if way == "in the handshake":
+                    client = await RawClient.begin(self._server, self._path)
+                    client.abort()
+                elif way == "unread":
+                    stalled = await RawClient.connect(self._server, self._path)
+                    await asyncio.sleep(stay)
+                    stalled.close()
+                else:
+                    await self._visit(way, stay, chance)
+            except Exception as error:
+                self.faults.append(error)
+            self.left[way] += 1
+
+    async def _visit(self, way: str, stay: float, chance: random.Random) -> None:
+        numbers = Numbers()
+        async with visit(self._server, self._path) as client:
+            if chance.random() < 0.2:
+                await client.send("say hello")  # to the others
+            try:
+                async with asyncio.timeout(stay):
+                    while True:
+                        numbers.add_steady(await client.recv())
+                        self.received += 1
+            except TimeoutError:
+                pass
+            except ConnectionClosed as error:
+                self.faults.append(error)
+            if way != "politely":
+                _cut(client, reset=way == "reset")
+        self.faults.extend(numbers.faults)
+
+
+def _cut(client: ClientConnection, *, reset: bool) -> None:
+    """Leave as a browser does that crashes, or whose machine loses the network."""
+    if reset:
+        peer: socket.socket = client.transport.get_extra_info("socket")
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.transport.abort()
