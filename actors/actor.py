@@ -17,8 +17,8 @@ from actors.mailbox import Mailbox
 from actors.messages import Message
 
 if TYPE_CHECKING:
+    from actors.cell import Cell
     from actors.exits import ExitReason
-    from actors.runtime import Cell
 
 __all__ = ["Actor", "ActorState"]
 

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from actors.actor import Actor
+from actors.cell import Cell
 from actors.connection import ConnectionActor
 from actors.errors import MessageTooLarge, WrongLoop
 from actors.exits import CloseCode, Ending, ExitReason
@@ -25,7 +26,7 @@ from actors.messages import Chunk, Frame
 from actors.overflow import DropReason
 from actors.receipts import FlushLatch
 from actors.room import RoomActor
-from actors.runtime import Cell, Runtime
+from actors.runtime import Runtime
 from supervisor.admission import Admission
 from supervisor.connection import ClosedConnection, Connection, Socket
 from supervisor.delivery import Delivery

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.actor import Actor
+from actors.cell import Cell
 from actors.connection import ConnectionActor
 from actors.errors import ActorStopped, MailboxClosed, RoomFull
 from actors.exits import CloseCode, Ending, ExitReason
@@ -23,7 +24,7 @@ from actors.messages import Join, Leave, RoomMessage
 from actors.overflow import DropReason, Overflow
 from actors.ref import ActorRef
 from actors.room import RoomActor
-from actors.runtime import Cell, Runtime
+from actors.runtime import Runtime
 from supervisor.connection import Connection
 from supervisor.errors import JoinRefused, NotAMember
 from supervisor.hooks import HookCaller

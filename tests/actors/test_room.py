@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from actors.actor import Actor
+from actors.cell import Cell
 from actors.errors import ActorStopped, RoomFull
 from actors.exits import CloseCode, Ending, ExitReason
 from actors.interfaces import Member
@@ -19,7 +20,7 @@ from actors.overflow import DropReason, Offer, Overflow
 from actors.receipts import FlushLatch, Receipt
 from actors.ref import ActorRef
 from actors.room import BATCH_BYTES, BATCH_MESSAGES, RoomActor
-from actors.runtime import Cell, Runtime
+from actors.runtime import Runtime
 from actors.testing import FakeTransport, TextEncoder, settle
 from tests.actors.conftest import Exits
 from tests.actors.recording import TEXT, FakeMember, RoomLog, chunk, connect

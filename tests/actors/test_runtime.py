@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from actors.actor import Actor, ActorState
+from actors.cell import Cell
 from actors.errors import ActorStopped, MailboxClosed
 from actors.exits import Ending, ExitReason
 from actors.mailbox import Mailbox
 from actors.messages import Message
 from actors.overflow import Offer
 from actors.ref import ActorRef
-from actors.runtime import Cell, Runtime
+from actors.runtime import Runtime
 from actors.testing import Probe, settle
 from actors.timers import Timer
 from tests.actors.conftest import Exits, Faults

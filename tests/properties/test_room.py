@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from actors.actor import Actor
+from actors.cell import Cell
 from actors.connection import ConnectionActor
 from actors.errors import RoomFull
 from actors.exits import CloseCode, Ending, ExitReason
@@ -25,7 +26,7 @@ from actors.messages import Chunk, Frame, Join, Leave, Publication, Publish, Roo
 from actors.overflow import DropReason, Offer, Overflow
 from actors.receipts import FlushLatch, Receipt
 from actors.room import RoomActor
-from actors.runtime import Cell, Runtime
+from actors.runtime import Runtime
 from actors.testing import FakeTransport, TextEncoder, VirtualClockLoop, settle
 from tests.actors.recording import TEXT, ConnectionLog, RoomLog
 
