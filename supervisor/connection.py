@@ -32,6 +32,11 @@ class Socket(Transport, Protocol):
         """Whether anything waits for the peer to read, here or in the server, as far as seen."""
         ...
 
+    @property
+    def left_behind(self) -> bool:
+        """Whether it was given up, and the server could not be made to drop it."""
+        ...
+
 
 class Connection:
     """

@@ -270,12 +270,17 @@ async def leave_endpoint(node: Node, connection: Connection, error: BaseExceptio
     """
     Close the socket of an endpoint that ends: flush, then the close frame; bounded.
 
+    But where a socket was given up that the server cannot be made to drop, the task waits for
+    the client to go: granian would never free the descriptor of one whose endpoint ends sooner.
+
     Returns:
         Whether ``error`` is the cancellation of an endpoint whose client had gone.
     """
     ours = node.endpoints.ended(connection) and isinstance(error, asyncio.CancelledError)
     node.end(connection, close_reason(None if ours else error), flush=True)
     await connection.wait_closed()
+    if connection.transport.left_behind and connection.inbound is not None:
+        await connection.inbound.until_gone()
     return ours
 
 

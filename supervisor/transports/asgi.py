@@ -36,9 +36,13 @@ class AsgiTransport:
         runtime: Where jobs and deadlines run.
         linger: Seconds after a close at which a server that still holds the socket, for a
             peer that does not read, is made to drop it.
+
+    Attributes:
+        left_behind: Whether the server still holds a send that was given up, and could not be
+            made to drop the socket.
     """
 
-    __slots__ = ("_job", "_linger", "_listener", "_runtime", "_send", "_step")
+    __slots__ = ("_job", "_linger", "_listener", "_runtime", "_send", "_step", "left_behind")
 
     def __init__(self, send: Send, runtime: Runtime, *, linger: float) -> None:
         self._send = send
@@ -47,6 +51,7 @@ class AsgiTransport:
         self._linger = linger
         self._listener: TransportListener
         self._job: Job | None = None
+        self.left_behind = False
 
     def attach(self, listener: TransportListener) -> None:
         """Name the listener."""
@@ -94,12 +99,13 @@ class AsgiTransport:
         Give the socket up.
 
         On uvicorn and hypercorn this frees it at once. Elsewhere it cancels our own send
-        and leaves the socket to the server's timeouts.
+        and leaves the socket to the server, see :attr:`left_behind`.
         """
+        transport = server_transport(self._send)
         if self._job is not None:
             self._job.cancel()
             self._job = None
-        transport = server_transport(self._send)
+            self.left_behind = transport is None
         if transport is not None:
             transport.abort()
 

@@ -51,6 +51,7 @@ class Inbound:
     __slots__ = (
         "_buffer",
         "_ended",
+        "_gone",
         "_on_disconnect",
         "_pump_job",
         "_readers",
@@ -74,6 +75,7 @@ class Inbound:
         self._on_disconnect: Callable[[int, str], None] | None = on_disconnect
         self._buffer: deque[Event] | None = None
         self._ended: Event | None = None
+        self._gone = False  # the server has said so
         self._readers: dict[asyncio.Task[Any], bool] = {}  # and whether they were interrupted
         self._pump_job: Job | None = None
         self._wake: asyncio.Future[None] | None = None
@@ -138,6 +140,13 @@ class Inbound:
             if task is not asyncio.current_task():
                 self._readers[task] = task.cancel()
 
+    async def until_gone(self) -> None:
+        """Return when the server reports the end of the socket, whatever was ended here before."""
+        while self._pump_job is not None:
+            await self._wait_for_pump()
+        while not self._gone:
+            self._saw(await self._receive())
+
     def stop(self) -> None:
         """Read no more; what the pump waits for goes unseen."""
         self._stop_watching()
@@ -185,6 +194,7 @@ class Inbound:
             self.messages += 1
             self.last_message = self._runtime.clock()
             return
+        self._gone = True
         if self._ended is None:
             self._ended = event
         if self._on_disconnect is not None:

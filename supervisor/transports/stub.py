@@ -95,6 +95,11 @@ class StubTransport:
         """Whether the socket has not returned from a call yet."""
         return self._job is not None
 
+    @property
+    def left_behind(self) -> bool:
+        """No server holds a stub."""
+        return False
+
     async def _send_all(self, frames: tuple[Frame, ...]) -> None:
         for frame in frames:
             await _done(self._send(frame))

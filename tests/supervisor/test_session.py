@@ -1178,6 +1178,28 @@ async def test_leaving_takes_no_longer_than_the_close_deadline(
     assert supervisor.statistics().closing == 0
 
 
+async def test_a_socket_that_cannot_be_dropped_keeps_its_endpoint(
+    supervise: Supervise, peer: NewPeer
+) -> None:
+    """A server such as granian would never free what it holds if the endpoint ended sooner."""
+    supervisor = supervise(send_timeout=2.0, close_timeout=4.0)
+    client = peer(abortable=False)
+
+    async def send(session: Session) -> None:
+        client.stalled = True
+        await session.send("x")
+        await until_the_client_leaves(session)
+
+    await client.enter(bare_app(endpoint(supervisor, send, rooms=["a"])))
+    await asyncio.sleep(60)
+    assert supervisor.members("a") == frozenset()
+    assert supervisor.statistics().closing == 0
+    assert client.running
+
+    client.vanish()
+    assert await client.end() is None
+
+
 async def test_a_body_that_iterates_ends_with_its_client(
     supervise: Supervise, peer: NewPeer
 ) -> None:
