@@ -9,6 +9,7 @@ node's loop unless it says otherwise.
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterator
@@ -195,6 +196,21 @@ class Node:
         watch_liveness(connection, self.runtime, settings, self.end)
         self._log.debug("connection.opened", connection=connection.id, user=user, client=client)
         return connection
+
+    def register_again(self, connection: Connection, user: Hashable | None) -> None:
+        """
+        Register a connection that was released, and whose socket is still open.
+
+        It keeps its id, and what waits for it; its life is remembered as another one.
+        """
+        connection.reason = None
+        connection.closed = None
+        connection.user = user
+        connection.opened_at = time.time()
+        connection.opened_clock = self.runtime.clock()
+        self.registry.add(connection)
+        watch_liveness(connection, self.runtime, self.settings, self.end)
+        self._log.debug("connection.opened", connection=connection.id, user=user, again=True)
 
     def assign_user(self, connection: Connection, user: Hashable) -> None:
         """Make ``connection`` that of ``user``, whosever it was before."""

@@ -20,6 +20,7 @@ from typing import Any
 from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from actors.connection import ConnectionState
 from actors.exits import CloseCode, Ending, ExitReason
 from actors.interfaces import Encoder
 from actors.messages import Chunk, Frame
@@ -161,6 +162,7 @@ def adopt(
 
     Raises:
         RuntimeError: If the socket is registered already.
+        WebSocketDisconnect: If it was, and has ended since.
     """
     settings = node.settings
     if node.registry.of_socket(websocket) is not None:
@@ -171,6 +173,9 @@ def adopt(
         return node.register(
             websocket, StubTransport(websocket, node.runtime), encoder, user=user, client=None
         )
+
+    if was_adopted(websocket):
+        return _adopt_again(node, websocket._send.connection, user=user)  # noqa: SLF001
 
     def disconnected(code: int, reason: str) -> None:
         node.end(connection, ExitReason(Ending.DISCONNECTED, code, reason))
@@ -190,6 +195,14 @@ def adopt(
     websocket._send = _EndpointSend(connection)  # noqa: SLF001
     if watch_end:
         _watch_endpoint(node, connection, websocket, endpoint)
+    return connection
+
+
+def _adopt_again(node: Node, connection: Connection, *, user: Hashable | None) -> Connection:
+    """Register a connection that was released, and whose endpoint connects it once more."""
+    if connection.actor.state is not ConnectionState.OPEN:
+        raise _ended(connection)
+    node.register_again(connection, user)
     return connection
 
 
@@ -287,13 +300,13 @@ async def leave_endpoint(node: Node, connection: Connection, error: BaseExceptio
 class _EndpointSend:
     """The ASGI ``send`` of an endpoint's own WebSocket: a sender like every other."""
 
-    __slots__ = ("_connection",)
+    __slots__ = ("connection",)
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self.connection = connection
 
     async def __call__(self, event: Any) -> None:
-        connection = self._connection
+        connection = self.connection
         if event["type"] == "websocket.close":
             connection.actor.close(
                 ExitReason(Ending.LEFT, event.get("code", 1000), event.get("reason") or ""),

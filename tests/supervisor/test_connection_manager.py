@@ -1309,6 +1309,58 @@ async def test_a_socket_may_connect_again_after_disconnect(
     assert manager.active_connections == {}
 
 
+@ALL_APPS
+async def test_an_endpoint_may_change_rooms_that_way_as_often_as_it_likes(
+    manage: Manage, peer: NewPeer, app_of: Callable[[Endpoint], App]
+) -> None:
+    """Nothing piles up behind it, and its socket stays one connection."""
+    manager = manage(max_connections=1)
+    closing: list[int] = []
+
+    async def serve(websocket: WebSocket) -> None:
+        for number in range(2000):
+            await manager.connect(websocket, number, f"user {number % 3}")
+            if number % 500 == 0:
+                await manager.send_to_room(f"room {number}", number)
+                await manager.send_to_user(f"user {number % 3}", f"user {number % 3}")
+            manager.disconnect(websocket, number)
+        closing.append(manager.supervisor.statistics().closing)
+        await manager.connect(websocket, "last")
+        assert await websocket.receive_text() == "hello"
+
+    client = peer()
+    await client.enter(app_of(serve))
+    assert await manager.send_to_room("in the last", "last")
+    client.say("hello")
+    await client.result()
+    await settle()
+
+    assert closing == [1]
+    assert client.got == [
+        message
+        for number in (0, 500, 1000, 1500)
+        for message in (f"room {number}", f"user {number % 3}")
+    ] + ["in the last"]
+    assert client.closed == (1000, "")
+
+
+async def test_a_socket_that_was_closed_cannot_connect_again(manage: Manage, peer: NewPeer) -> None:
+    """It is a WebSocketDisconnect, and nobody is registered."""
+    manager = manage()
+
+    async def serve(websocket: WebSocket) -> None:
+        await manager.connect(websocket, "a", "ann")
+        await manager.supervisor.kick("ann")
+        await manager.connect(websocket, "b")
+
+    client = peer()
+    client.open(bare_app(serve))
+
+    assert isinstance(await client.end(), WebSocketDisconnect)
+    assert manager.active_connections == {}
+    assert client.closed == (3503, "kicked")
+
+
 async def test_connecting_with_a_timeout_does_not_end_the_connection(
     manage: Manage, peer: NewPeer
 ) -> None:
