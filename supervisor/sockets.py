@@ -162,7 +162,7 @@ def adopt(
 
     Raises:
         RuntimeError: If the socket is registered already.
-        WebSocketDisconnect: If it was, and has ended since.
+        WebSocketDisconnect: If it was once, and has ended since.
     """
     settings = node.settings
     if node.registry.of_socket(websocket) is not None:
@@ -175,7 +175,12 @@ def adopt(
         )
 
     if was_adopted(websocket):
-        return _adopt_again(node, websocket._send.connection, user=user)  # noqa: SLF001
+        known: Connection = websocket._send.connection  # noqa: SLF001 - see the module docstring
+        if known.actor.state is not ConnectionState.OPEN:
+            raise _ended(known)
+        if node.registry.of_actor(known.actor) is not None:  # it is not another supervisor's
+            node.register_again(known, user)
+            return known
 
     def disconnected(code: int, reason: str) -> None:
         node.end(connection, ExitReason(Ending.DISCONNECTED, code, reason))
@@ -195,14 +200,6 @@ def adopt(
     websocket._send = _EndpointSend(connection)  # noqa: SLF001
     if watch_end:
         _watch_endpoint(node, connection, websocket, endpoint)
-    return connection
-
-
-def _adopt_again(node: Node, connection: Connection, *, user: Hashable | None) -> Connection:
-    """Register a connection that was released, and whose endpoint connects it once more."""
-    if connection.actor.state is not ConnectionState.OPEN:
-        raise _ended(connection)
-    node.register_again(connection, user)
     return connection
 
 

@@ -1344,6 +1344,61 @@ async def test_an_endpoint_may_change_rooms_that_way_as_often_as_it_likes(
     assert client.closed == (1000, "")
 
 
+@ALL_APPS
+async def test_a_socket_may_be_in_two_managers(
+    manage: Manage, peer: NewPeer, app_of: Callable[[Endpoint], App]
+) -> None:
+    """One for the chat and one for the notifications: each sends, in order, and both let go."""
+    chat, alerts = manage(), manage(TargetFirstConnectionManager)
+
+    async def serve(websocket: WebSocket) -> None:
+        await chat.connect(websocket, "a")
+        await alerts.connect(websocket, "a")
+        await chat.send_to_room("1", "a")
+        await alerts.send_to_room("a", "2")
+        await chat.broadcast("3")
+        assert await websocket.receive_text() == "hello"
+        alerts.disconnect(websocket)
+        assert not await alerts.broadcast("lost")
+        await chat.broadcast("4")
+        await alerts.connect(websocket, "b")
+        await alerts.broadcast("5")
+        await websocket.send_text("6")
+
+    client = peer()
+    client.say("hello")
+    await client.open(app_of(serve)).result()
+    await settle()
+
+    assert client.got == [str(number) for number in range(1, 7)]
+    assert client.closed == (1000, "")
+    assert chat.active_connections == alerts.active_connections == {}
+
+
+@ALL_APPS
+async def test_a_client_of_two_managers_leaves_both(
+    manage: Manage, peer: NewPeer, app_of: Callable[[Endpoint], App]
+) -> None:
+    """Also an endpoint that never says so."""
+    managers = [manage(), manage()]
+
+    async def serve(websocket: WebSocket) -> None:
+        for manager in managers:
+            await manager.connect(websocket, "a")
+        while True:
+            await websocket.receive_text()
+
+    client = peer()
+    await client.enter(app_of(serve))
+    client.leave()
+    assert isinstance(await client.end(), WebSocketDisconnect)
+    await settle()
+
+    for manager in managers:
+        assert manager.active_connections == {}
+        assert len(manager.supervisor.closed) == 1
+
+
 async def test_a_socket_that_was_closed_cannot_connect_again(manage: Manage, peer: NewPeer) -> None:
     """It is a WebSocketDisconnect, and nobody is registered."""
     manager = manage()
