@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +22,8 @@ class Hooks:
 
     They are called on the loop of the connection. What one raises is logged as
     ``hook.failed`` and ends nothing. A coroutine runs as a job of its own, so two of them may
-    overtake each other; plain functions are called in order.
+    overtake each other; plain functions are called in order. A supervisor that closes waits for
+    coroutines, as long as for its sockets.
 
     A room is whatever the application called it: a ``str``, unless a drop-in face was given
     something else.
@@ -43,6 +46,8 @@ class HookCaller:
         self._hooks = hooks
         self._runtime = runtime
         self._on_fault = on_fault
+        self._running = 0  # coroutines that have not ended
+        self._all_ended: asyncio.Future[None] | None = None
 
     def joined(self, connection: Connection, room: Hashable) -> None:
         """Call ``on_join``."""
@@ -65,6 +70,23 @@ class HookCaller:
             pending = hook(*arguments)
         except Exception as error:  # noqa: BLE001 - an application's hook must not stop the machine
             self._on_fault(f"hook {name}", error)
-        else:
-            if pending is not None:
-                self._runtime.run(pending, name=f"hook {name}")
+            return
+        if inspect.isawaitable(pending):
+            self._running += 1
+            self._runtime.run(
+                pending, name=f"hook {name}", on_done=lambda error: self._ended(name, error)
+            )
+
+    def _ended(self, name: str, error: BaseException | None) -> None:
+        self._running -= 1
+        if isinstance(error, Exception):
+            self._on_fault(f"hook {name}", error)
+        if not self._running and self._all_ended is not None and not self._all_ended.done():
+            self._all_ended.set_result(None)
+
+    async def finish(self, timeout: float) -> None:
+        """Return when no coroutine of a hook runs any more, or after ``timeout`` seconds."""
+        if self._running:
+            if self._all_ended is None or self._all_ended.done():
+                self._all_ended = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._all_ended], timeout=timeout)

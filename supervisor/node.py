@@ -323,7 +323,9 @@ class Node:
     async def aclose(self, timeout: float) -> None:
         """Drain, then stop every actor and job; what still resists is aborted."""
         self._forget_signals()
+        deadline = self.runtime.clock() + timeout
         await self.drain(timeout)
+        await self._hooks.finish(max(0.0, deadline - self.runtime.clock()))
         await self.runtime.aclose(timeout)
 
     # What connection actors tell; see actors.interfaces.ConnectionListener.

@@ -818,6 +818,65 @@ async def test_coroutine_hooks_are_awaited(supervise: Supervise, peer: NewPeer) 
     assert sorted(told) == ["close", "join a"]
 
 
+async def test_what_a_plain_hook_returns_is_its_own(
+    supervise: Supervise, peer: NewPeer, events: Events
+) -> None:
+    """Lambdas return something."""
+    supervisor = supervise(on_join=lambda *_: 7, on_leave=lambda *_: "x", on_close=lambda _: [])
+    client = peer()
+    await enter(supervisor, client, rooms=["a"])
+    client.leave()
+    await client.result()
+    await settle()
+
+    assert named(events, "hook.failed") == []
+
+
+async def test_coroutine_hooks_end_before_the_supervisor_does(
+    supervise: Supervise, peer: NewPeer
+) -> None:
+    """Whoever notes down who left, does so for those who left at the shutdown too."""
+    told: list[str] = []
+
+    async def on_leave(connection: Connection, room: object) -> None:
+        await asyncio.sleep(1)
+        told.append(f"{connection.user} left {room}")
+
+    async def on_close(closed: ClosedConnection) -> None:
+        await asyncio.sleep(2)
+        told.append(f"{closed.user} closed")
+
+    supervisor = supervise(on_leave=on_leave, on_close=on_close)
+    await enter(supervisor, peer(), rooms=["a"], user="ann")
+
+    await supervisor.aclose()
+
+    assert told == ["ann left a", "ann closed"]
+
+
+async def test_a_coroutine_hook_that_never_ends_is_cancelled_in_the_end(
+    supervise: Supervise, peer: NewPeer
+) -> None:
+    """After the drain's timeout."""
+    cancelled: list[bool] = []
+
+    async def on_close(closed: ClosedConnection) -> None:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            cancelled.append(True)
+            raise
+
+    supervisor = supervise(on_close=on_close)
+    await enter(supervisor, peer())
+    started = asyncio.get_running_loop().time()
+
+    await supervisor.aclose(timeout=3.0)
+
+    assert asyncio.get_running_loop().time() - started == pytest.approx(3.0, abs=0.2)
+    assert cancelled == [True]
+
+
 async def test_a_hook_that_raises_harms_nobody(
     supervise: Supervise, peer: NewPeer, events: Events
 ) -> None:
