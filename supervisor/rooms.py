@@ -272,7 +272,7 @@ class Rooms:
         if connection is None:  # it ended while the join waited; its leave waits behind it
             return
         connection.memberships += 1
-        if room in connection.room_names:
+        if room in connection.room_names and room not in connection.hooked_rooms:
             connection.hooked_rooms.add(room)
             self._hooks.joined(connection, room)
 

@@ -26,13 +26,13 @@ from supervisor import sockets
 from supervisor.connection import Connection
 from supervisor.delivery import FAR_TIMEOUT, FarCall
 from supervisor.errors import ConnectionRefused
+from supervisor.integrations.loopless import Loopless
 from supervisor.integrations.views import RoomsView, SocketListView
 from supervisor.node import Node
 from supervisor.origins import origin_allowed
 from supervisor.rooms import EVERYONE, user_room
 from supervisor.supervisor import Supervisor
 from supervisor.telemetry.logging import event_logger
-from supervisor.transports.stub import can_send
 
 __all__ = ["ConnectionManager", "FlatConnectionManager", "TargetFirstConnectionManager"]
 
@@ -94,8 +94,7 @@ class _Face:
         self.supervisor.start()
         self._origin_warned = False
         self._unknown_warned = False
-        # Sockets that were put into a view, until the next call that runs on a loop.
-        self._assigned: dict[Hashable, list[Any]] = {}
+        self._loopless = Loopless(supervisor)
 
     def disconnect(
         self, websocket: Any, room: Hashable | None = None, user_id: Hashable | None = None
@@ -118,7 +117,7 @@ class _Face:
             Whether it was written or waits to be; False for a dead or unknown socket. One that
             was never passed to ``connect`` is also worth a warning, once.
         """
-        self._adopt_assigned()
+        self._loopless.adopt()
         found = self.supervisor.find(websocket)
         if found is None:
             self._warn_if_never_connected(websocket)
@@ -139,10 +138,13 @@ class _Face:
 
     def _cleanup_disconnected_websocket(self, websocket: Any) -> None:
         """Take a dead socket out of everything; hand-written managers' tests call it."""
-        self._forget_assigned(websocket, None)
+        self._loopless.forget(websocket, None)
         found = self.supervisor.find(websocket)
         if found is not None:
             node, connection = found
+            if node.loop.is_closed():
+                self._loopless.leave(node, connection, None)
+                return
             reason = ExitReason(Ending.DISCONNECTED, CloseCode.ABNORMAL, "cleaned up")
             node.delivery.post(lambda: node.release(connection, reason))
 
@@ -153,7 +155,7 @@ class _Face:
         user_id: Hashable | None,
         endpoint: asyncio.Task[Any] | None,
     ) -> None:
-        self._adopt_assigned()
+        self._loopless.adopt()
         found = self.supervisor.find(websocket)
         if found is None:
             await self._connect_new(websocket, room, user_id, endpoint)
@@ -215,7 +217,7 @@ class _Face:
         return node, connection
 
     async def _fan_out(self, room: Hashable, message: object, exclude: object) -> Receipt:
-        self._adopt_assigned()
+        self._loopless.adopt()
         return await self.supervisor.publish_to(room, message, exclude=exclude, flush=True)
 
     def _check_origin(self, websocket: Any) -> None:
@@ -254,7 +256,7 @@ class _Face:
             for node in self.supervisor.nodes
             for connection in node.registry.snapshot()
         ]
-        assigned = (socket for sockets_ in self._assigned.values() for socket in sockets_)
+        assigned = (socket for sockets_ in self._loopless.assigned.values() for socket in sockets_)
         return _distinct([*known, *assigned])
 
     def _rooms(self) -> list[Hashable]:
@@ -265,7 +267,7 @@ class _Face:
             for room in list(connection.room_names)
             if node.rooms.has_joined(connection, room)
         )
-        return list(rooms | dict.fromkeys(self._assigned))
+        return list(rooms | dict.fromkeys(self._loopless.assigned))
 
     def _sockets_of_room(self, room: Hashable) -> list[Any]:
         known = [
@@ -273,7 +275,7 @@ class _Face:
             for node in self.supervisor.nodes
             for connection in node.rooms.members(room)
         ]
-        return _distinct([*known, *self._assigned.get(room, ())])
+        return _distinct([*known, *self._loopless.assigned.get(room, ())])
 
     def _users(self) -> list[Hashable]:
         return list(
@@ -288,13 +290,14 @@ class _Face:
         ]
 
     def _remove(self, websocket: Any, room: Hashable | None) -> None:
-        self._forget_assigned(websocket, room)
+        self._loopless.forget(websocket, room)
         found = self.supervisor.find(websocket)
         if found is not None:
             node, connection = found
-            node.delivery.post(lambda: _leave(node, connection, room))
-
-    # Sockets that were assigned to a view, where there may be no loop.
+            if node.loop.is_closed():
+                self._loopless.leave(node, connection, room)
+            else:
+                node.delivery.post(lambda: _leave(node, connection, room))
 
     def _assign(self, room: Hashable, members: Iterable[Any]) -> None:
         """Make ``members`` the members of ``room``: at the next call on a loop, seen at once."""
@@ -302,43 +305,7 @@ class _Face:
         for other in self._sockets_of_room(room):
             if not any(other is member for member in members):
                 self._remove(other, room)
-        self._assigned[room] = members
-        if not members:
-            del self._assigned[room]
-
-    def _forget_assigned(self, websocket: Any, room: Hashable | None) -> None:
-        for name in [room] if room is not None else list(self._assigned):
-            left = [other for other in self._assigned.get(name, ()) if other is not websocket]
-            if left:
-                self._assigned[name] = left
-            else:
-                self._assigned.pop(name, None)
-
-    def _adopt_assigned(self) -> None:
-        if not self._assigned:
-            return
-        node = self.supervisor.open_node()
-        assigned, self._assigned = self._assigned, {}
-        for room, members in assigned.items():
-            for websocket in members:
-                found = self.supervisor.find(websocket)
-                if found is not None:
-                    connection = found[1]
-                elif can_send(websocket):
-                    connection = sockets.adopt(
-                        node,
-                        websocket,
-                        self.supervisor.json,
-                        user=None,
-                        endpoint=None,
-                        watch_end=True,
-                    )
-                    node.rooms.join_nowait(connection, EVERYONE, internal=True)
-                else:
-                    self._assigned.setdefault(room, []).append(websocket)
-                    continue
-                if room is not None:
-                    node.rooms.join_nowait(connection, room)
+        self._loopless.put(room, members)
 
 
 class _RoomFace(_Face):
@@ -433,7 +400,7 @@ class FlatConnectionManager(_Face):
         """All sockets, live."""
         return SocketListView(
             self._all_sockets,
-            lambda websocket: self._assigned.setdefault(None, []).append(websocket),
+            self._loopless.append,
             self.disconnect,
         )
 

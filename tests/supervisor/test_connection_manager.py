@@ -31,6 +31,7 @@ from supervisor import (
 )
 from tests.supervisor.asgi import App, Endpoint, bare_app, fastapi_app, starlette_app
 from tests.supervisor.conftest import Events, Manage, NewPeer, named
+from tests.supervisor.loops import OtherLoop
 from tests.supervisor.stubs import (
     WORKING,
     BytesOnly,
@@ -1618,6 +1619,114 @@ def test_a_manager_serves_one_loop_after_the_other(runner: str) -> None:
 
     for _ in range(3):
         run(scenario())
+
+
+@EVERY_FACE
+def test_each_call_may_have_a_loop_of_its_own(face: Callable[..., Any]) -> None:
+    """Synchronous tests call asyncio.run() each time; hooks are told once all the same."""
+    told: list[tuple[str, object]] = []
+    manager = face(
+        on_join=lambda _, room: told.append(("join", room)),
+        on_leave=lambda _, room: told.append(("leave", room)),
+    )
+    first, second = TextOnly(), AsyncMock()
+
+    if face is FlatConnectionManager:
+        asyncio.run(manager.connect(first))
+    else:
+        asyncio.run(manager.connect(first, "a", "ann"))
+    asyncio.run(manager.connect(second))
+    assert asyncio.run(manager.broadcast("1")) == Receipt(2)
+    assert asyncio.run(manager.send_personal_message("2", first)) is True
+    if face is ConnectionManager:
+        assert asyncio.run(manager.send_to_room("3", "a")) == Receipt(1)
+        assert asyncio.run(manager.send_to_user("4", "ann")) == Receipt(1)
+        assert list(manager.active_connections) == ["a"]
+    manager.disconnect(second)
+    assert asyncio.run(manager.broadcast("5")) == Receipt(1)
+    manager.disconnect(first)
+    assert len(manager.active_connections) == 0
+    assert asyncio.run(manager.broadcast("6")) == Receipt()
+
+    assert first.sent == ["1", "2", *(["3", "4"] if face is ConnectionManager else []), "5"]
+    assert got(second) == ["1"]
+    assert len(manager.active_connections) == 0
+    if face is not FlatConnectionManager:
+        assert told == [("join", "a"), ("leave", "a")]
+
+
+def test_rooms_may_be_left_between_loops() -> None:
+    """The views know at once, the hooks at the next call on a loop."""
+    told: list[tuple[str, object]] = []
+    manager = ConnectionManager(
+        on_join=lambda _, room: told.append(("join", room)),
+        on_leave=lambda _, room: told.append(("leave", room)),
+    )
+    first, second = TextOnly(), TextOnly()
+    for room in ("a", "b"):
+        asyncio.run(manager.connect(first, room, "ann"))
+    asyncio.run(manager.connect(second, "b"))
+
+    for room in ("a", "unknown"):
+        manager.disconnect(first, room, "ann")  # type: ignore[unused-awaitable]  # on purpose
+    assert {room: len(members) for room, members in manager.active_connections.items()} == {"b": 2}
+    manager._cleanup_disconnected_websocket(second)
+    manager.active_connections["c"] = {first}
+    assert sorted(manager.active_connections) == ["b", "c"]
+    assert list(manager.user_connections) == ["ann"]
+
+    assert asyncio.run(manager.send_to_user("x", "ann")) == Receipt(1)
+    assert sorted(told, key=str) == [
+        ("join", "a"),
+        ("join", "b"),
+        ("join", "b"),
+        ("join", "c"),
+        ("leave", "a"),
+        ("leave", "b"),
+    ]
+    assert (first.sent, second.sent) == (["x"], [])
+
+
+@pytest.mark.parametrize("then", ["run_until_complete", "asyncio.run"])
+def test_calls_may_share_a_loop_that_stops_between_them(then: str) -> None:
+    """As unittest's helpers do."""
+    manager = ConnectionManager()
+    websocket = TextOnly()
+    loop = asyncio.new_event_loop()
+
+    loop.run_until_complete(manager.connect(websocket, "a"))
+    assert loop.run_until_complete(manager.send_to_room("1", "a")) == Receipt(1)
+    if then == "asyncio.run":
+        loop.run_until_complete(manager.supervisor.aclose())
+        loop.close()
+        manager.supervisor.start()
+        asyncio.run(manager.connect(websocket, "a"))
+        assert asyncio.run(manager.send_to_room("2", "a")) == Receipt(1)
+    else:
+        assert loop.run_until_complete(manager.broadcast("2")) == Receipt(1)
+        loop.run_until_complete(manager.supervisor.aclose())
+        loop.close()
+
+    assert websocket.sent == ["1", "2"]
+
+
+@pytest.mark.real_time
+async def test_assigning_a_socket_of_another_loop_joins_it_there(
+    manage: Manage, other: OtherLoop
+) -> None:
+    """It is written to on its own loop only."""
+    manager = manage()
+    far = TextOnly()
+    await other.run(manager.connect(far, "a"))
+
+    manager.active_connections["b"] = [far]
+    await manager.send_personal_message("x", object())
+    async with asyncio.timeout(5):
+        while not await manager.send_to_room("y", "b"):  # noqa: ASYNC110 - another loop's turn
+            await asyncio.sleep(0.001)
+
+    assert far.sent == ["y"]
+    assert manager.active_connections == {"a": {far}, "b": {far}}
 
 
 @pytest.mark.real_time
