@@ -97,10 +97,12 @@ class Machine(RuleBasedStateMachine):
 
     # Connecting.
 
-    @rule(who=STUB, room=ROOM | st.none(), user=USER | st.none())
+    @rule(who=WHO, room=ROOM | st.none(), user=USER | st.none())
     def connect(self, who: int, room: Hashable | None, user: Hashable | None) -> None:
-        """Connect a stub, or have it join one more room."""
-        self._run(self.manager.connect(self.stubs[who], room, user))
+        """Connect a stub, or a client that was disconnected; or have it join one more room."""
+        if who >= STUBS and who not in self.peers:
+            return
+        self._run(self.manager.connect(self._socket(who), room, user))
         known = self.model.setdefault(who, Known(None))
         if user is not None:
             known.user = user
