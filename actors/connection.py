@@ -189,8 +189,22 @@ class ConnectionActor(Actor[Chunk]):
         if self._in_flight is None:
             self._advance()
 
+    def behind(self, seconds: float) -> bool:
+        """Whether the transport has held one chunk back for longer than ``seconds``."""
+        if self._in_flight is None or self._due is None:
+            return False
+        return self.cell.runtime.clock() - (self._due - self.send_timeout) > seconds
+
     def when_flushed(self, latch: FlushLatch) -> bool:
-        """Count down ``latch`` when all that waits now is written or lost; False if nothing is."""
+        """
+        Count down ``latch`` when all that waits now is written or lost.
+
+        Returns:
+            Whether there is anything to wait for; False too for a client that is behind for
+            longer than the patience of the latch.
+        """
+        if latch.patience is not None and self.behind(latch.patience):
+            return False
         if self.cell.mailbox:
             if self._latches is None:
                 self._latches = []

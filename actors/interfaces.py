@@ -127,7 +127,7 @@ class Member(Protocol):
         Count down ``latch`` when all that waits now is written or lost.
 
         Returns:
-            Whether there is anything to wait for; if not, the latch is not touched.
+            Whether there is anything worth waiting for; if not, the latch is not touched.
         """
         ...
 

@@ -84,13 +84,18 @@ class FlushLatch:
 
     Made by a publisher who wants to return only when idle sockets have their message.
 
+    Args:
+        patience: Seconds that a member may have held one message back before it counts as
+            behind, and is not waited for; None waits for all.
+
     Attributes:
         failed: Members that lost the message.
     """
 
-    __slots__ = ("_pending", "_waiter", "failed")
+    __slots__ = ("_pending", "_waiter", "failed", "patience")
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float | None = None) -> None:
+        self.patience = patience
         self._pending = 0
         self._waiter: asyncio.Future[None] | None = None
         self.failed = 0

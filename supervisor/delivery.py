@@ -113,7 +113,7 @@ class Delivery:
         if found is None:
             await asyncio.sleep(0)  # who publishes in a loop must not starve the others
             return Receipt()
-        latch = FlushLatch() if flush else None
+        latch = FlushLatch(self._settings.flush_timeout) if flush else None
         receipt = await found.ref.ask(
             Publish(publication, latch), timeout=self._settings.publish_timeout
         )

@@ -235,10 +235,12 @@ class Node:
         latch = FlushLatch()
         latch.add()
         frame = self.frame(connection, data)
+        behind = connection.actor.behind(self.settings.flush_timeout)
         offer = connection.actor.deliver(Chunk((frame,), on_settled=latch.count_down))
         if not offer.taken:
             return False
-        await latch.wait(self.settings.flush_timeout)
+        if not behind:
+            await latch.wait(self.settings.flush_timeout)
         return not latch.failed
 
     def frame(self, connection: Connection, data: object) -> Frame:

@@ -632,6 +632,21 @@ async def test_a_slow_stub_holds_nobody_up(manage: Manage, face: Callable[..., A
     assert slow.sent == ["0", "1", "2", "3"]
 
 
+async def test_a_client_that_is_behind_is_not_waited_for(manage: Manage) -> None:
+    """It costs 50 ms once or twice, and not each fan-out until it is given up."""
+    manager = manage(send_timeout=60.0)
+    for stub in (Slow(3600), TextOnly()):
+        await manager.connect(stub, "a")
+    loop = asyncio.get_running_loop()
+    await manager.send_to_room("0", "a")
+    started = loop.time()
+
+    for number in range(100):
+        await manager.send_to_room(str(number), "a")
+
+    assert loop.time() - started < 0.1
+
+
 async def test_a_stub_that_takes_a_moment_has_its_message_in_time(manage: Manage) -> None:
     """Up to flush_timeout, all together and not one after the other."""
     manager = manage()
