@@ -97,7 +97,7 @@ async def session_room(websocket: WebSocket, name: str, room: str, user: str | N
                 raise DeliberateError("on purpose")
             elif command == "return":
                 return
-            else:
+            elif command != "hush":
                 await session.send(message)
 
 
@@ -186,7 +186,7 @@ async def manager_room(websocket: WebSocket, room: str, user: str | None = None)
                 raise DeliberateError("on purpose")
             elif command == "return":
                 return
-            else:
+            elif command != "hush":
                 await manager.send_personal_message(message, websocket)
     except WebSocketDisconnect:
         await manager.disconnect(websocket, room, user)
@@ -306,7 +306,7 @@ async def sing(websocket: WebSocket, voices: int, verses: int) -> None:
 # What the tests ask for.
 
 control = APIRouter()
-publishers: dict[str, asyncio.Task[int]] = {}
+publishers: dict[tuple[str, str], asyncio.Task[int]] = {}
 
 
 @control.get("/report")
@@ -394,13 +394,13 @@ async def steady(name: str, room: str, rate: float) -> None:
                 await asyncio.sleep(1 / rate)
         return number
 
-    publishers[room] = asyncio.create_task(publish_for_ever())
+    publishers[name, room] = asyncio.create_task(publish_for_ever())
 
 
-@control.post("/stop/{room}")
-async def stop(room: str) -> int:
+@control.post("/stop/{name}/{room}")
+async def stop(name: str, room: str) -> int:
     """End :func:`steady`; return how many messages it has published."""
-    publisher = publishers.pop(room)
+    publisher = publishers.pop((name, room))
     publisher.cancel()
     return await publisher
 

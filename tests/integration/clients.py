@@ -46,7 +46,7 @@ async def visit(
         compression=compression,
         ping_interval=None,
         max_size=None,
-        close_timeout=3,
+        close_timeout=1,
         proxy=None,
     ) as client:
         yield client

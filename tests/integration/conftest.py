@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 
 from tests.integration.clients import close_code, visit
+from tests.integration.faces import FACES
 from tests.integration.servers import KINDS, Kind, Server
 
 Start = Callable[[Kind], Server]
@@ -21,7 +22,7 @@ def kind(request: pytest.FixtureRequest) -> Kind:
     return found
 
 
-@pytest.fixture(params=["modern", "dropin"])
+@pytest.fixture(params=FACES)
 def face(request: pytest.FixtureRequest) -> str:
     """Return the name of each face."""
     found: str = request.param

@@ -25,7 +25,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-__all__ = ["GRACE", "KINDS", "MESSAGE_LIMIT", "SEND_TIMEOUT", "Kind", "Server"]
+__all__ = ["GRACE", "KINDS", "LARGE", "MESSAGE_LIMIT", "SEND_TIMEOUT", "Kind", "Server"]
 
 APP = "tests.integration.apps:app"
 
@@ -40,6 +40,9 @@ MESSAGE_LIMIT = 64 << 10
 
 SERVER_LIMIT = 1 << 20
 """Bytes of the largest message that the server takes, where that can be set."""
+
+LARGE = 64 << 10
+"""Bytes of a message of which the kernel takes some 45 for a client that does not read."""
 
 ENVIRONMENT = {
     "WSUPERVISOR_SEND_TIMEOUT": f"{SEND_TIMEOUT}",
@@ -224,6 +227,28 @@ class Server:
             lambda members: len(members) == count,
             f"{count} members in {room}",
             seconds,
+        )
+
+    async def fill(self, face: str, room: str, count: int) -> dict[str, int]:
+        """Publish large messages, not faster than the server hands them to the kernel."""
+        receipt: dict[str, int] = await self.post(
+            f"/publish/{face}/{room}", count=count, size=LARGE, pause=0.001
+        )
+        return receipt
+
+    async def steady(self, face: str, room: str, rate: float) -> None:
+        """Publish numbered messages, ``rate`` in a second, until :meth:`stop_publishing`."""
+        await self.post(f"/steady/{face}/{room}", rate=rate)
+
+    async def stop_publishing(self, face: str, room: str) -> int:
+        """Stop; return how many messages were published."""
+        published: int = await self.post(f"/stop/{face}/{room}")
+        return published
+
+    async def until_lagging(self, name: str) -> None:
+        """Wait until messages wait for a client."""
+        await self.eventually(
+            lambda: self.statistics(name), lambda now: now["waiting"] > 0, "a client lags"
         )
 
     async def note_rest(self) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.integration.clients import RawClient, close_code, visit, visit_all
+from tests.integration.clients import RawClient, close_code, visit_all
+from tests.integration.faces import FACES
 from tests.integration.servers import GRACE, Server
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(40)]
@@ -15,7 +17,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(40)]
 async def test_server_with_open_sockets_stops_in_time(fresh_server: Server) -> None:
     """Clients that receive and clients of parked endpoints are told, and do not hold it up."""
     server = fresh_server
-    paths = [f"/{face}/{kind}/a" for face in ("modern", "dropin") for kind in ("room", "parked")]
+    paths = [f"/{face}/{kind}/a" for face in FACES for kind in ("room", "parked")]
     paths += ["/modern/feed/a", "/dropin/feed/a", "/dropin/forgetful/a"]
     async with visit_all(server, paths) as clients:
         await server.members("modern", "a", 3)
@@ -32,14 +34,13 @@ async def test_server_with_open_sockets_stops_in_time(fresh_server: Server) -> N
 async def test_server_with_orphaned_endpoints_stops_in_time(fresh_server: Server) -> None:
     """Endpoints that wait for something else, long after their clients went, are cancelled."""
     server = fresh_server
-    for face in ("modern", "dropin"):
-        async with visit(server, f"/{face}/parked/a"):
-            await server.members(face, "a", 1)
-        client = await RawClient.connect(server, f"/{face}/parked/b")
-        await server.members(face, "b", 1)
-        client.abort()
+    async with visit_all(server, [f"/{face}/parked/a" for face in FACES]):
+        for face in FACES:
+            client = await RawClient.connect(server, f"/{face}/parked/a")
+            await server.members(face, "a", 2)
+            client.abort()
+    for face in FACES:
         await server.members(face, "a", 0)
-        await server.members(face, "b", 0)
 
     assert await asyncio.to_thread(server.stop) < GRACE
 
@@ -47,21 +48,23 @@ async def test_server_with_orphaned_endpoints_stops_in_time(fresh_server: Server
 
 
 async def test_server_with_stalled_clients_stops_in_time(fresh_server: Server) -> None:
-    """Clients that read nothing do not hold it up: neither with nor without a send under way."""
+    """Clients that read nothing do not hold it up, with and without a send under way."""
     server = fresh_server
-    stalled = [
-        await RawClient.connect(server, f"/{face}/{kind}/{room}")
-        for face in ("modern", "dropin")
-        for kind, room in (("room", "full"), ("room", "nearly-full"), ("flood", "flood"))
-    ]
-    for face in ("modern", "dropin"):
-        for room, count in (("full", 80), ("nearly-full", 46)):
-            await server.members(face, room, 1)
-            await server.post(f"/publish/{face}/{room}", count=count, size=64 << 10, pause=0.001)
+    async with AsyncExitStack() as stack:
+        for face in FACES:
+            for count in (44, 46, 48):  # about as much as the kernel takes
+                path = f"/{face}/room/{count}"
+                await stack.enter_async_context(await RawClient.connect(server, path))
+                await server.members(face, f"{count}", 1)
+                await server.fill(face, f"{count}", count)
+        for face in FACES:
+            for path in (f"/{face}/room/full", f"/{face}/flood/flood"):
+                await stack.enter_async_context(await RawClient.connect(server, path))
+            await server.members(face, "full", 1)
+        filling = [asyncio.create_task(server.fill(face, "full", 60)) for face in FACES]
+        for face in FACES:
+            await server.until_lagging(face)
 
-    took = await asyncio.to_thread(server.stop)
-
-    for client in stalled:
-        client.close()
-    assert took < GRACE
+        assert await asyncio.to_thread(server.stop) < GRACE
+        await asyncio.gather(*filling, return_exceptions=True)
     assert server.complaints() == []

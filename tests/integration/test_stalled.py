@@ -8,7 +8,7 @@ deadline.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -19,59 +19,68 @@ from tests.integration.clients import (
     visit,
     visit_all,
 )
-from tests.integration.servers import SEND_TIMEOUT, Server
+from tests.integration.faces import on_both_faces
+from tests.integration.servers import LARGE, SEND_TIMEOUT, Server
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
-LARGE = 64 << 10
-"""Bytes of a message: the kernel takes some 50 for a client that does not read, a mailbox 16."""
-
 MEMORY = 12 << 20
-"""Bytes by which the server may grow for one stalled client, and whatever else it does."""
+"""Bytes by which the server may grow for stalled clients, and whatever else it does."""
 
 SLACK = 1.5
 """Seconds by which a loaded machine may miss a deadline."""
 
 
+@on_both_faces
 async def test_client_that_never_reads_costs_the_others_nothing(
     server: Server, face: str, room: str
 ) -> None:
     """200 readers get everything in order, while one in their room reads nothing at all."""
-    async with (
-        visit_all(server, [f"/{face}/room/{room}"] * server.kind.crowd) as readers,
-        await RawClient.connect(server, f"/{face}/room/{room}") as stalled,
-    ):
+    path = f"/{face}/room/{room}"
+    async with await RawClient.connect(server, path) as stalled:
         await stalled.send(f"join {room}-fill")
         await server.members(face, f"{room}-fill", 1)
-        before = await server.report()
-
-        filling = fill(server, face, f"{room}-fill", 400)  # 25 MiB
-        await server.eventually(
-            lambda: server.statistics(face), lambda now: now["waiting"] > 10, "it lags"
-        )
-        published = asyncio.create_task(server.post(f"/publish/{face}/{room}", count=200))
-        received = await asyncio.gather(
-            *(gather_numbers(reader, 200, SEND_TIMEOUT + 10) for reader in readers)
-        )
-        await published
-
-        assert all(numbers == list(range(200)) for numbers in received)
-        await filling
-        after = await server.report()
-        assert after["memory"] - before["memory"] < MEMORY
-        await server.members(face, room, len(readers), seconds=SEND_TIMEOUT + SLACK)
-        (closed,) = await server.closed(face, f"{room}-fill")
-        assert (closed["ending"], closed["code"]) == ("send_timeout", 3009)
-        assert closed["peak_bytes"] <= 1 << 20
-        if server.kind.reachable:  # its descriptor too, though it keeps its own end open
-            await server.eventually(
-                server.report,
-                lambda report: report["descriptors"] < before["descriptors"],
-                "the stalled client's descriptor is freed",
-                SEND_TIMEOUT + SLACK,
+        async with visit_all(server, [path] * (server.kind.crowd // 2)) as readers:
+            filling = asyncio.create_task(server.fill(face, f"{room}-fill", 100))
+            await server.until_lagging(face)
+            publishing = asyncio.create_task(server.post(f"/publish/{face}/{room}", count=200))
+            received = await asyncio.gather(
+                *(gather_numbers(reader, 200, SEND_TIMEOUT + 10) for reader in readers)
             )
+            assert all(numbers == list(range(200)) for numbers in received)
+
+            await server.members(face, room, len(readers), seconds=SEND_TIMEOUT + SLACK)
+            (closed,) = await server.closed(face, f"{room}-fill")
+            assert (closed["ending"], closed["code"]) == ("send_timeout", 3009)
+            await filling
+            await publishing
+        if server.kind.reachable:  # its descriptor is free, though it keeps its own end open
+            await server.at_rest()
 
 
+async def test_clients_that_never_read_cost_a_bounded_amount_of_memory(
+    server: Server, face: str, room: str
+) -> None:
+    """Of 25 MiB that 20 clients do not read the server keeps a megabyte, once for all."""
+    async with AsyncExitStack() as stack:
+        for _ in range(20):
+            client = await RawClient.connect(server, f"/{face}/room/{room}")
+            await stack.enter_async_context(client)
+        await server.members(face, room, 20)
+        before = (await server.report())["memory"]
+        most = before
+
+        filling = asyncio.create_task(server.fill(face, room, 400))
+        while not filling.done():
+            most = max(most, (await server.report())["memory"])
+            await asyncio.sleep(0.05)
+
+        assert (await filling)["lost"] >= 0
+        assert most - before < MEMORY
+        assert all(one["peak_bytes"] <= 1 << 20 for one in await server.closed(face, room))
+
+
+@on_both_faces
 async def test_stalled_client_is_freed_at_its_deadline_and_not_before(
     server: Server, face: str, room: str
 ) -> None:
@@ -79,7 +88,7 @@ async def test_stalled_client_is_freed_at_its_deadline_and_not_before(
     async with await RawClient.connect(server, f"/{face}/room/{room}"):
         await server.members(face, room, 1)
 
-        filling = fill(server, face, room, 100)
+        filling = asyncio.create_task(server.fill(face, room, 100))
         await server.members(face, room, 0, seconds=SEND_TIMEOUT + SLACK)
 
         await filling
@@ -90,6 +99,7 @@ async def test_stalled_client_is_freed_at_its_deadline_and_not_before(
             await server.at_rest(SLACK)
 
 
+@on_both_faces
 async def test_client_that_reads_again_in_time_is_kept(
     server: Server, face: str, room: str
 ) -> None:
@@ -97,10 +107,8 @@ async def test_client_that_reads_again_in_time_is_kept(
     async with await RawClient.connect(server, f"/{face}/room/{room}") as slow:
         await server.members(face, room, 1)
 
-        filling = fill(server, face, room, 56)
-        await server.eventually(
-            lambda: server.statistics(face), lambda now: now["waiting"] > 0, "it lags"
-        )
+        filling = asyncio.create_task(server.fill(face, room, 56))
+        await server.until_lagging(face)
         await asyncio.sleep(SEND_TIMEOUT / 2)
         messages = await slow.messages(10, count=56)
 
@@ -141,14 +149,13 @@ async def test_full_mailbox_that_disconnects(server: Server, room: str) -> None:
         assert (closed["ending"], closed["code"]) == ("slow", 3008)
 
 
+@on_both_faces
 async def test_stalled_client_can_be_kicked(server: Server, face: str, room: str) -> None:
     """A kick frees a socket that takes nothing, within the deadline of a close."""
     async with await RawClient.connect(server, f"/{face}/room/{room}", user=room):
         await server.members(face, room, 1)
-        filling = fill(server, face, room, 80)
-        await server.eventually(
-            lambda: server.statistics(face), lambda now: now["waiting"] > 0, "it lags"
-        )
+        filling = asyncio.create_task(server.fill(face, room, 80))
+        await server.until_lagging(face)
 
         assert await server.post(f"/kick/{face}/{room}", user=room) == 1
 
@@ -158,16 +165,15 @@ async def test_stalled_client_can_be_kicked(server: Server, face: str, room: str
             await server.at_rest(2 * SEND_TIMEOUT + SLACK)
 
 
+@on_both_faces
 async def test_endpoint_that_ends_while_its_client_stalls_ends_in_time(
     server: Server, face: str, room: str
 ) -> None:
     """Leaving flushes and closes within close_timeout, and then gives the socket up."""
     async with await RawClient.connect(server, f"/{face}/room/{room}") as stalled:
         await server.members(face, room, 1)
-        filling = fill(server, face, room, 80)
-        await server.eventually(
-            lambda: server.statistics(face), lambda now: now["waiting"] > 0, "it lags"
-        )
+        filling = asyncio.create_task(server.fill(face, room, 80))
+        await server.until_lagging(face)
 
         await stalled.send("return")
 
@@ -177,6 +183,7 @@ async def test_endpoint_that_ends_while_its_client_stalls_ends_in_time(
             await server.at_rest(2 * SEND_TIMEOUT + SLACK)
 
 
+@on_both_faces
 async def test_stalled_client_does_not_hold_up_a_broadcast(
     server: Server, face: str, room: str
 ) -> None:
@@ -188,10 +195,8 @@ async def test_stalled_client_does_not_hold_up_a_broadcast(
         await server.members(face, room, 2)
         await stalled.send(f"join {room}-fill")
         await server.members(face, f"{room}-fill", 1)
-        filling = fill(server, face, f"{room}-fill", 80)
-        await server.eventually(
-            lambda: server.statistics(face), lambda now: now["waiting"] > 0, "it lags"
-        )
+        filling = asyncio.create_task(server.fill(face, f"{room}-fill", 80))
+        await server.until_lagging(face)
 
         await asyncio.wait_for(server.post(f"/broadcast/{face}", text="1 for all"), 0.5)
         await asyncio.wait_for(server.post(f"/send-to-user/{face}/{room}", text="2 for one"), 0.5)
@@ -200,13 +205,6 @@ async def test_stalled_client_does_not_hold_up_a_broadcast(
         await reader.send("return")
         assert await close_code(reader) == 1000
         await filling
-
-
-def fill(server: Server, face: str, room: str, count: int) -> asyncio.Task[Any]:
-    """Publish large messages, not faster than the server hands them on; await the receipt."""
-    return asyncio.create_task(
-        server.post(f"/publish/{face}/{room}", count=count, size=LARGE, pause=0.001)
-    )
 
 
 async def overflow(server: Server, policy: str, room: str) -> list[int]:
