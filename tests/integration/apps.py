@@ -30,6 +30,7 @@ from supervisor import (
     ClosedConnection,
     Connection,
     ConnectionManager,
+    NotRunning,
     Receipt,
     Session,
     Supervisor,
@@ -387,7 +388,7 @@ async def steady(name: str, room: str, rate: float) -> None:
 
     async def publish_for_ever() -> int:
         number = 0
-        with suppress(asyncio.CancelledError):
+        with suppress(asyncio.CancelledError, NotRunning):
             while True:
                 await deliver(name, room, f"{number} steady")
                 number += 1

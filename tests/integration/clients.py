@@ -135,21 +135,29 @@ class RawClient:
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         protocol = ClientProtocol(parse_uri(server.url(path, **query)), max_size=None)
         client = cls(peer, protocol)
-        await asyncio.get_running_loop().sock_connect(peer, ("127.0.0.1", server.port))
-        protocol.send_request(protocol.connect())
-        await client.flush()
+        try:
+            await asyncio.get_running_loop().sock_connect(peer, ("127.0.0.1", server.port))
+            protocol.send_request(protocol.connect())
+            await client.flush()
+        except BaseException:
+            peer.close()
+            raise
         return client
 
     @classmethod
     async def connect(cls, server: Server, path: str, **query: object) -> Self:
         """Do the handshake, and read nothing more than that."""
         client = await cls.begin(server, path, **query)
-        async with asyncio.timeout(10):
-            while client.protocol.state is State.CONNECTING:
-                await client._read()
-        if client.protocol.handshake_exc is not None:
-            client.socket.close()
-            raise client.protocol.handshake_exc
+        try:
+            async with asyncio.timeout(10):
+                while client.protocol.state is State.CONNECTING:
+                    if not await client._read():
+                        raise ConnectionResetError("the server closed during the handshake")
+            if client.protocol.handshake_exc is not None:
+                raise client.protocol.handshake_exc
+        except BaseException:
+            client.close()
+            raise
         return client
 
     async def send(self, text: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
+from typing import Protocol
 
 import pytest
 
@@ -11,7 +12,11 @@ from tests.integration.clients import close_code, visit
 from tests.integration.faces import FACES
 from tests.integration.servers import KINDS, Kind, Server
 
-Start = Callable[[Kind], Server]
+
+class Start(Protocol):
+    """Starts a server, with options of its own or without."""
+
+    def __call__(self, kind: Kind, options: str = "") -> Server: ...
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.name)
@@ -36,8 +41,8 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     numbers = itertools.count()
     started: list[Server] = []
 
-    def start_one(kind: Kind) -> Server:
-        server = Server.start(kind, logs / f"{next(numbers)}-{kind.name}.log")
+    def start_one(kind: Kind, options: str = "") -> Server:
+        server = Server.start(kind, logs / f"{next(numbers)}-{kind.name}.log", options)
         started.append(server)
         return server
 

@@ -29,6 +29,8 @@ __all__ = ["GRACE", "KINDS", "LARGE", "MESSAGE_LIMIT", "SEND_TIMEOUT", "Kind", "
 
 APP = "tests.integration.apps:app"
 
+LEASH = Path(__file__).with_name("leash.py")
+
 SEND_TIMEOUT = 1.0
 """Seconds after which a socket that takes nothing is given up."""
 
@@ -64,6 +66,8 @@ class Kind:
         name: What tests and their reports call it.
         command: What follows ``python -m``; PORT is filled in.
         needs: A module that has to be there.
+        pings: Options with which the server drops a client that does not answer its pings
+            within a second; empty where it cannot.
         reachable: Whether the server's own transport can be reached, so that a socket can be
             aborted: the descriptor of a stalled client is freed at its deadline.
         crowd: How many clients it is tried with.
@@ -75,6 +79,7 @@ class Kind:
     name: str
     command: str
     needs: str
+    pings: str = ""
     reachable: bool = True
     crowd: int = 200
     frame_limit: int = SERVER_LIMIT
@@ -97,6 +102,7 @@ def _uvicorn(name: str, websockets: str, loop: str, needs: str) -> Kind:
         f"uvicorn {APP} --host 127.0.0.1 --port PORT --ws {websockets} --loop {loop} "
         f"--ws-max-size {SERVER_LIMIT} --log-level warning --no-access-log",
         needs,
+        pings="--ws-ping-interval 0.5 --ws-ping-timeout 0.5",
         garbage_noise=frozenset({"UnicodeDecodeError"}),
     )
 
@@ -158,15 +164,15 @@ class Server:
     _at_rest: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def start(cls, kind: Kind, log: Path, **settings: str) -> Server:
+    def start(cls, kind: Kind, log: Path, options: str = "") -> Server:
         """Start a server of that kind and wait until it answers."""
         port = free_port()
-        arguments = kind.command.replace("PORT", str(port)).split()
+        arguments = f"{kind.command} {options}".replace("PORT", str(port)).split()
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
+                [sys.executable, LEASH, "-m", *arguments],
                 cwd=Path(__file__).parents[2],
-                env={**os.environ, **ENVIRONMENT, **settings},
+                env={**os.environ, **ENVIRONMENT},
                 stdout=output,
                 stderr=output,
                 start_new_session=True,  # so that its worker can be killed with it

@@ -9,7 +9,9 @@ import sys
 import pytest
 
 from tests.integration.clients import RawClient, close_code, visit
-from tests.integration.servers import MESSAGE_LIMIT, SEND_TIMEOUT, Server
+from tests.integration.conftest import Start
+from tests.integration.faces import FACES
+from tests.integration.servers import MESSAGE_LIMIT, SEND_TIMEOUT, Kind, Server
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(30)]
 
@@ -164,12 +166,47 @@ async def test_killed_client_is_noticed(server: Server, room: str) -> None:
     await server.members("dropin", room, 0, seconds=1)
 
 
-async def test_malformed_room_names_over_the_wire_end_the_session(
-    server: Server, room: str
+async def test_client_that_answers_no_ping_is_dropped(kind: Kind, start: Start) -> None:
+    """A peer that is gone without a word, as after a power cut, is found by the server's pings."""
+    if not kind.pings:
+        pytest.skip(f"{kind.name} does not look whether its pings are answered")
+    server = start(kind, kind.pings)
+    async with (
+        visit(server, "/modern/room/a") as alive,
+        await RawClient.connect(server, "/modern/room/a"),
+        await RawClient.connect(server, "/dropin/room/a"),
+    ):
+        await server.members("modern", "a", 2)
+        await server.members("dropin", "a", 1)
+
+        await asyncio.sleep(1.5)
+        for face in FACES:
+            await server.post(f"/publish/{face}/a", count=1)  # which a half closed socket needs, see above
+        await server.members("dropin", "a", 0, seconds=SEND_TIMEOUT + 1)
+        await server.members("modern", "a", 1, seconds=1)
+        assert await alive.recv() == "0 "
+        await alive.send("still here")
+        assert await alive.recv() == "still here"
+    await asyncio.to_thread(server.stop)
+    assert server.complaints() == []
+
+
+@pytest.mark.parametrize(
+    ("command", "error"),
+    [
+        ("join " + "x" * 256, "InvalidRoomName"),
+        ("join a\x00b", "InvalidRoomName"),
+        ("join ", "InvalidRoomName"),
+        ("leave nowhere", "NotAMember"),
+    ],
+    ids=["too long", "control character", "empty", "not a member"],
+)
+async def test_room_that_cannot_be_ends_the_session(
+    server: Server, room: str, command: str, error: str
 ) -> None:
-    """An uncaught InvalidRoomName is the endpoint's error: 1011, and nothing stays."""
-    server.expected = {"InvalidRoomName"}
+    """What the endpoint does not catch is its error: 1011, and nothing stays."""
+    server.expected = {error}
     async with visit(server, f"/modern/room/{room}") as client:
-        await client.send("join " + "x" * 256)
+        await client.send(command)
 
         assert await close_code(client) == 1011

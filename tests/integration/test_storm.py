@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.integration.clients import Numbers, RawClient, visit, visit_all
 from tests.integration.faces import FACES
-from tests.integration.servers import Kind, Server
+from tests.integration.servers import GRACE, Kind, Server
 
 pytestmark = pytest.mark.integration
 
@@ -59,6 +59,23 @@ async def test_refresh_storm_leaves_nothing_behind(server: Server, kind: Kind, r
     assert server.complaints() == []
 
 
+@pytest.mark.timeout(40)
+async def test_server_in_a_refresh_storm_stops_in_time(fresh_server: Server) -> None:
+    """Clients that keep coming, and publishers that keep publishing, hold up no SIGTERM."""
+    server = fresh_server
+    storm = Storm(server, [f"/{face}/room/a" for face in FACES], 60)
+    await asyncio.gather(*(server.steady(face, "a", RATE) for face in FACES))
+    visitors = [asyncio.create_task(storm.visitor(random.Random(seed))) for seed in range(50)]
+    await asyncio.sleep(1)
+
+    took = await asyncio.to_thread(server.stop)
+
+    storm.stop()
+    await asyncio.gather(*visitors)
+    assert took < GRACE
+    assert server.complaints() == []
+
+
 class Storm:
     """
     Visitors of rooms.
@@ -79,6 +96,10 @@ class Storm:
         self.left: Counter[str] = Counter()
         self.faults: list[object] = []
         self.received = 0
+
+    def stop(self) -> None:
+        """Let nobody come any more."""
+        self._end = 0.0
 
     async def visitor(self, chance: random.Random) -> None:
         """Visit a room again and again, until the storm ends."""
