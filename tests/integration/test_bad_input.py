@@ -181,7 +181,9 @@ async def test_client_that_answers_no_ping_is_dropped(kind: Kind, start: Start) 
 
         await asyncio.sleep(1.5)
         for face in FACES:
-            await server.post(f"/publish/{face}/a", count=1)  # which a half closed socket needs, see above
+            await server.post(
+                f"/publish/{face}/a", count=1
+            )  # which a half closed socket needs, see above
         await server.members("dropin", "a", 0, seconds=SEND_TIMEOUT + 1)
         await server.members("modern", "a", 1, seconds=1)
         assert await alive.recv() == "0 "
