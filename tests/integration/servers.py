@@ -24,6 +24,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
+from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 
 __all__ = ["GRACE", "KINDS", "LARGE", "MESSAGE_LIMIT", "SEND_TIMEOUT", "Kind", "Server"]
 
@@ -96,13 +97,13 @@ class Kind:
             pytest.skip(f"{self.needs} does not exist in the installed versions")
 
 
-def _uvicorn(name: str, websockets: str, loop: str, needs: str) -> Kind:
+def _uvicorn(name: str, websockets: str, loop: str, needs: str, *, pings: bool = True) -> Kind:
     return Kind(
         name,
         f"uvicorn {APP} --host 127.0.0.1 --port PORT --ws {websockets} --loop {loop} "
         f"--ws-max-size {SERVER_LIMIT} --log-level warning --no-access-log",
         needs,
-        pings="--ws-ping-interval 0.5 --ws-ping-timeout 0.5",
+        pings="--ws-ping-interval 0.5 --ws-ping-timeout 0.5" if pings else "",
         garbage_noise=frozenset({"UnicodeDecodeError"}),
     )
 
@@ -121,7 +122,13 @@ KINDS = (
         "asyncio",
         "uvicorn.protocols.websockets.websockets_sansio_impl",
     ),
-    _uvicorn("uvicorn-wsproto", "wsproto", "asyncio", "uvicorn.protocols.websockets.wsproto_impl"),
+    _uvicorn(
+        "uvicorn-wsproto",
+        "wsproto",
+        "asyncio",
+        "uvicorn.protocols.websockets.wsproto_impl",
+        pings=hasattr(WSProtocol, "send_keepalive_ping"),  # not with the oldest uvicorn
+    ),
     Kind(
         "hypercorn",
         f"hypercorn {APP} --bind 127.0.0.1:PORT --log-level warning",
