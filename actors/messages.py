@@ -104,7 +104,7 @@ class Chunk(Message):
         self.key = key
         self.pinned = pinned
         self.on_settled = on_settled
-        self.forms: dict[type, object] | None = None
+        self.forms: dict[Hashable, object] | None = None
 
     @staticmethod
     def join(chunks: list[Chunk]) -> Chunk:

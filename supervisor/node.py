@@ -336,8 +336,12 @@ class Node:
         """Reap it, and let its endpoint know."""
         connection = self.registry.bound_to(actor)
         self.reap(connection, reason)
-        if connection.inbound is not None:
-            connection.inbound.end(reason.code, reason.text)
+        inbound = connection.inbound
+        if inbound is not None:
+            if inbound.told and reason.ending is Ending.DISCONNECTED:
+                inbound.peer_ended()
+            else:
+                inbound.end(reason.code, reason.text)
         if reason.ending is Ending.DISCONNECTED and connection.transport.unsent:
             self._abort_later(connection, reason)
 

@@ -32,6 +32,7 @@ from supervisor.node import Node
 from supervisor.transports.asgi import AsgiTransport
 from supervisor.transports.inbound import Inbound
 from supervisor.transports.stub import StubTransport, can_send, close_stub
+from supervisor.transports.wire import find_wire
 
 __all__ = [
     "accept",
@@ -186,10 +187,15 @@ def adopt(
         node.end(connection, ExitReason(Ending.DISCONNECTED, code, reason))
 
     send, receive = websocket._send, websocket._receive  # noqa: SLF001 - see the module docstring
-    inbound = Inbound(receive, node.runtime, disconnected)
+    wire = find_wire(websocket.scope, send)
+    inbound = Inbound(receive, node.runtime, disconnected, told=wire is not None)
+    if wire is not None:
+        wire.close_timeout = settings.close_timeout
+        wire.on_lost = disconnected
+        wire.on_message = inbound.heard
     connection = node.register(
         websocket,
-        AsgiTransport(send, node.runtime, linger=settings.close_timeout),
+        wire or AsgiTransport(send, node.runtime, linger=settings.close_timeout),
         encoder,
         user=user,
         client=client_address(websocket),

@@ -21,8 +21,9 @@ from typing import Any
 from actors.interfaces import TransportListener
 from actors.messages import Chunk
 from actors.runtime import Job, Runtime
+from supervisor.transports.close_reason import fit_reason
 
-__all__ = ["AsgiTransport"]
+__all__ = ["AsgiTransport", "server_send"]
 
 Send = Callable[[Any], Awaitable[None]]
 
@@ -76,7 +77,7 @@ class AsgiTransport:
 
     def close(self, code: int, reason: str) -> bool:
         """Send the close event; see :class:`actors.interfaces.Transport`."""
-        event = {"type": "websocket.close", "code": code, "reason": _fit_reason(reason)}
+        event = {"type": "websocket.close", "code": code, "reason": fit_reason(reason)}
 
         async def send_close() -> None:
             await self._send(event)
@@ -174,11 +175,11 @@ def server_transport(send: Send) -> asyncio.WriteTransport | None:
     return None
 
 
-def _steppable(send: Send) -> Callable[[Any], Coroutine[Any, Any, None]] | None:
+def server_send(send: Send) -> Any:
     """
-    Return uvicorn's own ``send`` below Starlette's pass-through wrappers; None elsewhere.
+    Return what is below Starlette's pass-through wrappers of ``send``.
 
-    Only what is known to leave a ``websocket.send`` unchanged is passed by.
+    That is the server's own, or that of a middleware. Only what is known to leave a ``websocket.send`` unchanged is passed by.
     """
     current: Any = send
     while isinstance(current, FunctionType) and (
@@ -186,10 +187,16 @@ def _steppable(send: Send) -> Callable[[Any], Coroutine[Any, Any, None]] | None:
         and current.__qualname__.endswith("wrapped_app.<locals>.sender")
     ):
         current = _closed_over(current, "send")
-    if isinstance(current, MethodType) and type(current.__self__).__module__.startswith(
+    return current
+
+
+def _steppable(send: Send) -> Callable[[Any], Coroutine[Any, Any, None]] | None:
+    """Return uvicorn's own ``send``, which may be stepped; None elsewhere."""
+    found = server_send(send)
+    if isinstance(found, MethodType) and type(found.__self__).__module__.startswith(
         "uvicorn.protocols.websockets."
     ):
-        return current
+        return found
     return None
 
 
@@ -235,8 +242,3 @@ def _resume(started: Coroutine[Any, Any, None], waiting_for: Any) -> Generator[A
             waiting_for = started.send(value) if thrown is None else started.throw(thrown)
         except StopIteration:
             return
-
-
-def _fit_reason(reason: str) -> str:
-    """Cut ``reason`` to the 123 bytes that a close frame has for it (RFC 6455 §5.5.1)."""
-    return reason.encode(errors="replace")[:123].decode(errors="ignore")

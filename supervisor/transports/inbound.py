@@ -4,7 +4,7 @@ The reading half of an ASGI WebSocket: one reader, ever, so that no message is s
 The endpoint reads through it, usually without noticing: it stands where the WebSocket keeps
 the server's ``receive``. An endpoint that does not read for a while is read for: a *pump*
 keeps a few messages for it and, above all, sees the disconnect that ASGI tells to readers
-only.
+only. Where the server tells the end by itself, as the fast path does, no pump is needed.
 
 States: *read by the endpoint* (a call of :meth:`Inbound.receive` waits for the server),
 *unread* (nobody does; after :data:`PUMP_AFTER` seconds the pump starts), *pumped*
@@ -41,9 +41,12 @@ class Inbound:
     Args:
         receive: The server's ``receive``.
         runtime: Where the pump runs.
-        on_disconnect: Called once with code and reason when the server reports the end.
+        on_disconnect: Called once with code and reason when a reader is told of the end.
+        told: Whether the server tells of every message, by :meth:`heard`, and of the end, by
+            :meth:`peer_ended`, whether anybody reads or not.
 
     Attributes:
+        told: As it was given.
         last_message: When the last message came, on the runtime's clock.
         messages: How many messages came.
     """
@@ -62,6 +65,7 @@ class Inbound:
         "_watch",
         "last_message",
         "messages",
+        "told",
     )
 
     def __init__(
@@ -69,7 +73,10 @@ class Inbound:
         receive: Callable[[], Awaitable[Event]],
         runtime: Runtime,
         on_disconnect: Callable[[int, str], None],
+        *,
+        told: bool = False,
     ) -> None:
+        self.told = told
         self._receive = receive
         self._runtime = runtime
         self._on_disconnect: Callable[[int, str], None] | None = on_disconnect
@@ -140,6 +147,20 @@ class Inbound:
             if task is not asyncio.current_task():
                 self._readers[task] = task.cancel()
 
+    def peer_ended(self) -> None:
+        """
+        Expect the end of the socket, of which the server has told.
+
+        Who reads meets it in its place: behind what the peer has sent before.
+        """
+        self._on_disconnect = None
+
+    def heard(self, _: str | bytes) -> bool:
+        """Take note of a message that waits to be received; return False: it is to be read yet."""
+        self.messages += 1
+        self.last_message = self._runtime.clock()
+        return False
+
     async def until_gone(self) -> None:
         """Return when the server reports the end of the socket, whatever was ended here before."""
         while self._pump_job is not None:
@@ -154,7 +175,7 @@ class Inbound:
             self._pump_job.cancel()
 
     def _watch_for_readers(self) -> None:
-        if self._ended is None:
+        if self._ended is None and not self.told:
             self._watch = self._runtime.call_later(PUMP_AFTER, self._check_readers)
 
     def _stop_watching(self) -> None:
@@ -191,8 +212,9 @@ class Inbound:
 
     def _saw(self, event: Event) -> None:
         if event["type"] != "websocket.disconnect":
-            self.messages += 1
-            self.last_message = self._runtime.clock()
+            if not self.told:
+                self.messages += 1
+                self.last_message = self._runtime.clock()
             return
         self._gone = True
         if self._ended is None:

@@ -45,7 +45,8 @@ SERVER_LIMIT = 1 << 20
 """Bytes of the largest message that the server takes, where that can be set."""
 
 LARGE = 64 << 10
-"""Bytes of a message of which the kernel takes some 45 for a client that does not read."""
+"""Bytes of a message of which the kernel takes some 45 for a client that does not read; one on
+the fast path, which keeps what is unsent where it can be seen."""
 
 ENVIRONMENT = {
     "WSUPERVISOR_SEND_TIMEOUT": f"{SEND_TIMEOUT}",
@@ -72,6 +73,8 @@ class Kind:
         reachable: Whether the server's own transport can be reached, so that a socket can be
             aborted: the descriptor of a stalled client is freed at its deadline.
         crowd: How many clients it is tried with.
+        held: Messages of :data:`LARGE` bytes that are kept for a client that does not read, and
+            make it lag: what the kernel takes, and a part of its mailbox.
         frame_limit: Bytes of the largest message that the server takes.
         garbage_noise: Exceptions that the server itself reports when a client sends garbage.
         noise: Exceptions that the server itself reports when it is stopped.
@@ -83,6 +86,7 @@ class Kind:
     pings: str = ""
     reachable: bool = True
     crowd: int = 200
+    held: int = 56
     frame_limit: int = SERVER_LIMIT
     garbage_noise: frozenset[str] = frozenset()
     noise: frozenset[str] = frozenset()
@@ -97,18 +101,39 @@ class Kind:
             pytest.skip(f"{self.needs} does not exist in the installed versions")
 
 
-def _uvicorn(name: str, websockets: str, loop: str, needs: str, *, pings: bool = True) -> Kind:
+_SANSIO = "uvicorn.protocols.websockets.websockets_sansio_impl"
+
+
+def _uvicorn(
+    name: str,
+    websockets: str,
+    loop: str,
+    needs: str,
+    *,
+    pings: bool = True,
+    held: int = 56,
+    garbage_noise: frozenset[str] = frozenset({"UnicodeDecodeError"}),
+) -> Kind:
     return Kind(
         name,
         f"uvicorn {APP} --host 127.0.0.1 --port PORT --ws {websockets} --loop {loop} "
         f"--ws-max-size {SERVER_LIMIT} --log-level warning --no-access-log",
         needs,
         pings="--ws-ping-interval 0.5 --ws-ping-timeout 0.5" if pings else "",
-        garbage_noise=frozenset({"UnicodeDecodeError"}),
+        held=held,
+        garbage_noise=garbage_noise,
     )
 
 
+SUPERVISED = "supervisor.integrations.uvicorn:SupervisedProtocol"
+
 KINDS = (
+    *(
+        _uvicorn(
+            f"supervised-{loop}", SUPERVISED, loop, _SANSIO, held=14, garbage_noise=frozenset()
+        )
+        for loop in ("uvloop", "asyncio")
+    ),
     _uvicorn("uvicorn-default-uvloop", "auto", "uvloop", "uvloop"),
     _uvicorn(
         "uvicorn-websockets",
@@ -116,12 +141,7 @@ KINDS = (
         "asyncio",
         "uvicorn.protocols.websockets.websockets_impl",
     ),
-    _uvicorn(
-        "uvicorn-sansio",
-        "websockets-sansio",
-        "asyncio",
-        "uvicorn.protocols.websockets.websockets_sansio_impl",
-    ),
+    _uvicorn("uvicorn-sansio", "websockets-sansio", "asyncio", _SANSIO),
     _uvicorn(
         "uvicorn-wsproto",
         "wsproto",

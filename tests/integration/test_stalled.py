@@ -107,13 +107,14 @@ async def test_client_that_reads_again_in_time_is_kept(
     async with await RawClient.connect(server, f"/{face}/room/{room}") as slow:
         await server.members(face, room, 1)
 
-        filling = asyncio.create_task(server.fill(face, room, 56))
+        count = server.kind.held
+        filling = asyncio.create_task(server.fill(face, room, count))
         await server.until_lagging(face)
         await asyncio.sleep(SEND_TIMEOUT / 2)
-        messages = await slow.messages(10, count=56)
+        messages = await slow.messages(10, count=count)
 
-        assert [int(message.split()[0]) for message in messages] == list(range(56))
-        assert await filling == {"accepted": 56, "lost": 0}
+        assert [int(message.split()[0]) for message in messages] == list(range(count))
+        assert await filling == {"accepted": count, "lost": 0}
         await server.members(face, room, 1)
         assert await server.closed(face, room) == []
 

@@ -1,0 +1,317 @@
+"""
+The fast path on uvicorn: a protocol class that lets connection actors write ready-made frames.
+
+``uvicorn --ws supervisor.integrations.uvicorn:SupervisedProtocol``; ``wsupervisor serve`` sets
+it. It derives from uvicorn's own ``websockets-sansio`` class, which keeps all parsing and
+handshakes, and puts a :class:`~supervisor.transports.wire.WireTransport` into the ASGI scope.
+Through it an actor writes frames that were built once for everybody, hears when the socket
+takes no more and when it does again, learns of the end without a reader, and can abort.
+
+A socket that no supervisor takes over behaves as with uvicorn's class, but for this: text that
+is no UTF-8 closes with 1007 without a traceback in the log, a peer that floods a full socket
+with pings gets no pongs, a socket whose peer does not read is dropped when the server stops,
+a few messages are read ahead of an endpoint that does not read, and a connection costs less memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from supervisor.transports.wire import EXTENSION, WireTransport
+
+OLDEST_UVICORN = (0, 52, 1)
+"""The first whose class applies backpressure."""
+
+
+def _check_uvicorn(version: str) -> None:
+    found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", version)
+    if found is not None and tuple(int(part or 0) for part in found.groups()) < OLDEST_UVICORN:
+        oldest = ".".join(map(str, OLDEST_UVICORN))
+        raise ImportError(
+            f"SupervisedProtocol needs uvicorn {oldest} or newer, and this is {version}: install "
+            f"'uvicorn>={oldest}', or serve without this class, which is slower and no different"
+        )
+
+
+_check_uvicorn(metadata.version("uvicorn"))
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import (  # noqa: E402 - after the check
+    WebSocketsSansIOProtocol,
+)
+from websockets.extensions.permessage_deflate import (  # noqa: E402
+    PerMessageDeflate,
+    ServerPerMessageDeflateFactory,
+)
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGIReceiveEvent
+    from websockets.frames import Frame
+    from websockets.http11 import Request
+
+__all__ = ["OLDEST_UVICORN", "SupervisedProtocol"]
+
+UNSENT_BYTES = 16 * 1024
+"""Bytes that the kernel keeps unsent for one socket before it says that it is full: megabytes
+would hide there otherwise, and "full" would mean that the client was behind long ago."""
+
+BUFFER_HIGH, BUFFER_LOW = 64 * 1024, 16 * 1024
+"""Bytes in the server's own buffer at which an actor stops writing, and goes on."""
+
+DEAD_PEER_TIMEOUT = 30.0
+"""Seconds without an acknowledgement of what was sent after which the kernel drops a peer."""
+
+READ_AHEAD_MESSAGES, READ_AHEAD_BYTES = 16, 64 * 1024
+"""What is read ahead of an endpoint, so that the end of a client is seen that has sent a little."""
+
+WINDOW_BITS = 12
+"""Largest window of a compressed message: 4 KiB, as uvicorn has it."""
+
+_DEFLATE = ServerPerMessageDeflateFactory(
+    # Without context a message is compressed once for all, and nobody keeps a window for each.
+    server_no_context_takeover=True,
+    client_no_context_takeover=True,
+    server_max_window_bits=WINDOW_BITS,
+    client_max_window_bits=WINDOW_BITS,
+    compress_settings={"memLevel": 5},
+)
+
+
+class SupervisedProtocol(WebSocketsSansIOProtocol):
+    """
+    uvicorn's class, with a socket that a connection actor can have to itself.
+
+    Attributes:
+        wire: What an actor writes to.
+    """
+
+    wire: WireTransport
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.queue = _Events(self.loop)  # type: ignore[assignment]  # what uvicorn uses of a queue
+        self.writable = _Gate(self.loop)  # type: ignore[assignment]  # what uvicorn uses of an event
+        self._unread_bytes = 0
+        if self.config.ws_per_message_deflate:
+            self.conn.available_extensions = [_DEFLATE]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport, and keep what is unsent where it can be seen: with us."""
+        super().connection_made(transport)
+        self.transport.set_write_buffer_limits(BUFFER_HIGH, BUFFER_LOW)
+        _set_socket_options(self.transport)
+        self.wire = WireTransport(self.transport, self)
+
+    def handle_connect(self, event: Request) -> None:
+        """Offer the wire to the application, which starts after this returns."""
+        super().handle_connect(event)
+        del self.request  # uvicorn's class never looks at it again
+        if self.close_sent:
+            return
+        extensions: dict[str, Any] = self.scope["extensions"]
+        extensions[EXTENSION] = self.wire
+        for extension in self.conn.extensions:
+            if isinstance(extension, PerMessageDeflate):
+                self.wire.deflate(extension.local_max_window_bits)
+
+    def start_keepalive(self) -> None:
+        """Begin to ping an accepted client; what only the handshake needed can go."""
+        del self.scope, self.response
+        super().start_keepalive()
+
+    def close_handshake(self, code: int, reason: str, timeout: float) -> None:
+        """Send the close frame as uvicorn does, but also while its buffer is full."""
+        if self.close_sent or self.transport.is_closing():
+            return
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.conn.send_close(code, reason)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+        self.stop_keepalive()
+        self.close_timer = self.loop.call_later(timeout, self.transport.abort)
+
+    def pause_writing(self) -> None:
+        """Tell the actor that the socket takes no more."""
+        super().pause_writing()
+        self.wire.pause()
+
+    def resume_writing(self) -> None:
+        """Tell the actor that the socket takes more again."""
+        super().resume_writing()
+        self.wire.resume()
+
+    def handle_ping(self) -> None:
+        """Answer, unless the peer pings without reading: pongs must not pile up."""
+        if self.transport.get_write_buffer_size() > BUFFER_HIGH:
+            self.conn.data_to_send()
+        else:
+            super().handle_ping()
+
+    def handle_close(self, event: Frame) -> None:
+        """Let nothing follow the close frame that answers the peer's."""
+        received = self.conn.close_rcvd
+        if received is not None and not self.close_sent:
+            super().handle_close(event)
+            self.wire.lost(received.code, received.reason)
+        else:
+            super().handle_close(event)
+
+    def handle_parser_exception(self) -> None:
+        """Let nothing follow the close frame that tells the peer what it did wrong."""
+        super().handle_parser_exception()
+        sent = self.conn.close_sent
+        assert sent is not None  # it is what tells the peer
+        self.wire.lost(sent.code, sent.reason)
+
+    def keepalive_timeout(self) -> None:
+        """Let nothing follow the close frame to a peer that does not answer pings, and drop it."""
+        over = self.close_sent or self.transport.is_closing()
+        super().keepalive_timeout()
+        if not over:
+            code, reason = 1011, "keepalive ping timeout"
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+            self.wire.lost(code, reason)
+            self._drop_unread()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the actor, which needs no reader to know."""
+        super().connection_lost(exc)
+        self.wire.lost(1006, "connection lost")
+
+    def shutdown(self) -> None:
+        """Tell the actor that the server stops; uvicorn closes with 1012."""
+        super().shutdown()
+        self.wire.lost(1012, "the server stops")
+        self._drop_unread()
+
+    def send_receive_event_to_app(self) -> None:
+        """Hand a message on, to who wants it at once or to who receives."""
+        data = self.frames[0] if len(self.frames) == 1 else b"".join(self.frames)
+        self.frames = []
+        if self.close_sent:  # the peer may still talk while it has not answered the close
+            return
+        if self.curr_msg_data_type == "bytes":
+            if not self.wire.heard(data):
+                self._queue_message({"type": "websocket.receive", "bytes": data}, len(data))
+            return
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            self.conn.send_close(1007, "text that is no UTF-8")
+            self.handle_parser_exception()
+            return
+        if not self.wire.heard(text):
+            self._queue_message({"type": "websocket.receive", "text": text}, len(data))
+
+    def _queue_message(self, event: ASGIReceiveEvent, size: int) -> None:
+        """Keep a message for who receives, and the peer from sending too many."""
+        if self.queue.empty():
+            self._unread_bytes = 0
+        self._unread_bytes += size
+        self.queue.put_nowait(event)
+        if not self.read_paused and (
+            self.queue.qsize() >= READ_AHEAD_MESSAGES or self._unread_bytes >= READ_AHEAD_BYTES
+        ):
+            self.read_paused = True
+            self.transport.pause_reading()
+
+    def _drop_unread(self) -> None:
+        """Have a peer dropped that does not read what it has to get before its socket closes."""
+        if self.transport.get_write_buffer_size():
+            self.loop.call_later(self.close_timeout, self.transport.abort)
+
+
+class _Events:
+    """
+    What waits to be received; what uvicorn's class uses of :class:`asyncio.Queue`.
+
+    An idle connection pays for a list instead of four deques of half a kilobyte each.
+    """
+
+    __slots__ = ("_events", "_loop", "_waiting")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._events: list[Any] = []
+        self._waiting: list[asyncio.Future[None]] = []  # receivers, in order
+
+    def empty(self) -> bool:
+        return not self._events
+
+    def qsize(self) -> int:
+        return len(self._events)
+
+    def put_nowait(self, event: Any) -> None:
+        self._events.append(event)
+        self._wake_one()
+
+    async def get(self) -> Any:
+        """Return the next event. Cancelling loses none."""
+        while not self._events:
+            turn = self._loop.create_future()
+            self._waiting.append(turn)
+            try:
+                await turn
+            except BaseException:
+                if turn in self._waiting:
+                    self._waiting.remove(turn)
+                elif self._events:  # it was this receiver's turn, which is the next one's now
+                    self._wake_one()
+                raise
+        return self._events.pop(0)
+
+    def _wake_one(self) -> None:
+        while self._waiting:
+            turn = self._waiting.pop(0)
+            if not turn.done():
+                turn.set_result(None)
+                return
+
+
+class _Gate:
+    """Whether the socket takes bytes; what uvicorn's class uses of :class:`asyncio.Event`."""
+
+    __slots__ = ("_loop", "_open", "_waiting")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._open = True
+        self._waiting: list[asyncio.Future[None]] | None = None
+
+    def set(self) -> None:
+        self._open = True
+        waiting, self._waiting = self._waiting, None
+        for turn in waiting or ():
+            if not turn.done():
+                turn.set_result(None)
+
+    def clear(self) -> None:
+        self._open = False
+
+    async def wait(self) -> None:
+        while not self._open:
+            turn = self._loop.create_future()
+            if self._waiting is None:
+                self._waiting = []
+            self._waiting.append(turn)
+            await turn
+
+
+def _set_socket_options(transport: asyncio.Transport) -> None:
+    """Have the kernel say early that a client is behind, and give up one that is dead."""
+    sock: socket.socket | None = transport.get_extra_info("socket")
+    if sock is None or sock.family not in {socket.AF_INET, socket.AF_INET6}:
+        return
+    for name, value in (
+        ("TCP_NOTSENT_LOWAT", UNSENT_BYTES),
+        ("TCP_USER_TIMEOUT", int(DEAD_PEER_TIMEOUT * 1000)),
+    ):
+        option = getattr(socket, name, None)  # not every system has both
+        if option is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)

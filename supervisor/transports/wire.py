@@ -1,0 +1,228 @@
+"""
+A socket whose server lets ready-made WebSocket frames through: the fast path.
+
+Frames are built once for everybody who receives them, and all frames of a chunk leave in one
+write. The server's protocol class owns a :class:`WireTransport`, offers it to the application in
+the ASGI scope under :data:`EXTENSION`, and tells it what it hears of the TCP transport and of the
+peer; :mod:`supervisor.integrations.uvicorn` has the class for uvicorn.
+
+Only the connection actor writes through it, and nothing after a close: whatever ends the
+socket, :meth:`WireTransport.lost` included, turns writing into an error for good.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable, Hashable
+from types import MethodType
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+from actors.errors import TransportClosed
+from supervisor.transports.asgi import server_send
+from supervisor.transports.close_reason import fit_reason
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from actors.interfaces import TransportListener
+    from actors.messages import Chunk, Frame
+
+__all__ = ["DEFLATE_FROM", "EXTENSION", "FrameServer", "WireTransport", "find_wire"]
+
+EXTENSION = "wsupervisor.transport"
+"""Key of the ASGI scope extension whose value is the :class:`WireTransport` of the socket."""
+
+DEFLATE_FROM = 512
+"""Bytes from which a message is compressed for those who negotiated it; smaller ones gain little."""
+
+_TEXT = 0x81  # FIN and opcode 1, RFC 6455 §5.2
+_BINARY = 0x82
+_COMPRESSED = 0x40  # RSV1, RFC 7692 §7.2.1
+_FLUSH_END = b"\x00\x00\xff\xff"  # ends every message, and is left out: RFC 7692 §7.2.1
+
+
+class FrameServer(Protocol):
+    """What a wire transport asks of the protocol class that owns it."""
+
+    def close_handshake(self, code: int, reason: str, timeout: float) -> None:
+        """
+        Send the close frame, and see the closing handshake through without waiting.
+
+        A peer that does not answer is dropped after ``timeout`` seconds. Idempotent.
+        """
+        ...
+
+
+class WireTransport:
+    """
+    The writing half of one socket, as ready-made frames; see :class:`actors.interfaces.Transport`.
+
+    Args:
+        tcp: The server's transport.
+        server: The protocol class that owns this.
+
+    Attributes:
+        on_lost: Called once, with close code and reason, when the peer or the server has ended
+            the connection.
+        on_message: Called with every message of the peer; returns whether that was all that is
+            to become of it. If not, it waits for whoever receives.
+        close_timeout: Seconds that the peer has to answer a close, and to read what is left.
+    """
+
+    __slots__ = (
+        "_form",
+        "_listener",
+        "_paused",
+        "_server",
+        "_tcp",
+        "_window_bits",
+        "_write",
+        "close_timeout",
+        "on_lost",
+        "on_message",
+    )
+
+    left_behind = False  # it can always be aborted
+
+    def __init__(self, tcp: asyncio.Transport, server: FrameServer) -> None:
+        self._tcp = tcp
+        self._server: FrameServer | None = server  # until the end: they would keep each other
+        self._write: Callable[[bytes], object] = tcp.write
+        self._window_bits = 0  # of compressed messages; 0 while there are none
+        self._form: Hashable = WireTransport  # what chunks keep the bytes for this socket under
+        self._paused = False
+        self._listener: TransportListener | None = None
+        self.on_lost: Callable[[int, str], None] | None = None
+        self.on_message: Callable[[str | bytes], bool] | None = None
+        self.close_timeout = 10.0
+
+    def attach(self, listener: TransportListener) -> None:
+        """Name the listener."""
+        self._listener = listener
+
+    def write(self, chunk: Chunk) -> bool:
+        """Write all frames of ``chunk`` at once; what the kernel does not take is buffered."""
+        forms = chunk.forms
+        if forms is None:
+            forms = chunk.forms = {}
+        wire: Any = forms.get(self._form)
+        if wire is None:
+            wire = forms[self._form] = self._encode(chunk)
+        self._write(wire)
+        return not self._paused
+
+    def close(self, code: int, reason: str) -> bool:
+        """Send the close frame; see the port."""
+        server = self._server
+        self._end()
+        if server is not None:
+            server.close_handshake(code, fit_reason(reason), self.close_timeout)
+        return True
+
+    def abort(self) -> None:
+        """Free the socket at once, whatever it still holds."""
+        self._end()
+        self._tcp.abort()
+
+    @property
+    def gone(self) -> bool:
+        """Whether the server has dropped the socket already."""
+        return self._tcp.is_closing()
+
+    @property
+    def unsent(self) -> bool:
+        """Whether anything waits for the peer to read."""
+        return self._tcp.get_write_buffer_size() > 0
+
+    # What the protocol class tells.
+
+    def deflate(self, window_bits: int) -> None:
+        """
+        Compress large messages, each by itself, with a window of 2 ** ``window_bits`` bytes.
+
+        Compressed once for all sockets with the same window: a message refers to nothing that
+        was sent before it, so it may go to anybody, whatever else he got (RFC 7692 §7.1.1.1).
+        """
+        if window_bits > 8:  # zlib has no smaller window; uncompressed messages are always right
+            self._window_bits = window_bits
+            self._form = (WireTransport, window_bits)
+
+    def pause(self) -> None:
+        """The write buffer is above its high-water mark."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """The write buffer is below its low-water mark again."""
+        self._paused = False
+        if self._listener is not None:
+            self._listener.transport_ready()
+
+    def heard(self, message: str | bytes) -> bool:
+        """Pass a message of the peer on; return whether that was all that is to become of it."""
+        return self.on_message is not None and self.on_message(message)
+
+    def lost(self, code: int, reason: str) -> None:
+        """Nothing can be written from now on: the peer has gone, or the server closes. Idempotent."""
+        on_lost = self.on_lost
+        self._end()
+        if on_lost is not None:
+            on_lost(code, reason)
+
+    def _end(self) -> None:
+        self._write = _refuse
+        self._server = None
+        self.on_lost = None
+
+    def _encode(self, chunk: Chunk) -> bytes:
+        if not self._window_bits:
+            return b"".join(map(_frame, chunk.frames))
+        return b"".join(_deflated_frame(frame, self._window_bits) for frame in chunk.frames)
+
+
+def find_wire(scope: dict[str, Any], send: Any) -> WireTransport | None:
+    """
+    Return the wire of a socket, where the server offers one and nobody would be passed by.
+
+    A middleware that wraps ``send`` sees all that is sent, or changes it: then there is none.
+    """
+    wire = (scope.get("extensions") or {}).get(EXTENSION)
+    if not isinstance(wire, WireTransport):
+        return None
+    own = server_send(send)
+    if isinstance(own, MethodType) and own.__self__ is wire._server:  # noqa: SLF001 - same module
+        return wire
+    return None
+
+
+def _frame(frame: Frame) -> bytes:
+    """Return ``frame`` as it travels from a server: unmasked and whole (RFC 6455 §5.2)."""
+    payload = frame.payload
+    if isinstance(payload, str):
+        return _with_header(_TEXT, payload.encode())
+    return _with_header(_BINARY, payload)
+
+
+def _deflated_frame(frame: Frame, window_bits: int) -> bytes:
+    if frame.size < DEFLATE_FROM:
+        return _frame(frame)
+    payload = frame.payload
+    data, first = (payload.encode(), _TEXT) if isinstance(payload, str) else (payload, _BINARY)
+    deflater = zlib.compressobj(wbits=-window_bits)
+    packed = deflater.compress(data) + deflater.flush(zlib.Z_SYNC_FLUSH)
+    if len(packed) >= len(data):
+        return _with_header(first, data)
+    return _with_header(first | _COMPRESSED, packed.removesuffix(_FLUSH_END))
+
+
+def _with_header(first: int, data: bytes) -> bytes:
+    size = len(data)
+    if size < 126:
+        return bytes((first, size)) + data
+    if size < 65_536:
+        return struct.pack("!BBH", first, 126, size) + data
+    return struct.pack("!BBQ", first, 127, size) + data
+
+
+def _refuse(_: bytes) -> NoReturn:
+    raise TransportClosed("the socket was closed")
