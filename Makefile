@@ -26,7 +26,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .PHONY: help dev fmt fmt-check lint types arch docs static test-fast test check integration oldest \
-	cov wheel run reference update-constraints clean distclean
+	cov wheel run bench-micro reference update-constraints clean distclean
 
 help:
 	@printf 'usage: make TARGET\n'
@@ -94,6 +94,13 @@ cov: $(STAMP) ## Measure the coverage of the fast tests; details in .htmlcov/ind
 
 wheel: $(STAMP) ## Build the wheel, install it outside the checkout, and try it there
 	@PIP_CONSTRAINT="$(abspath $(CONSTRAINTS))" .ci/wheel $(BIN)/python
+
+##@ Benchmarks
+
+bench-micro: $(STAMP) ## Measure what a message costs within one process (ARGS are passed on to pytest)
+	@$(RUN) pytest tests/benchmarks --benchmark-enable --benchmark-only -p no:randomly \
+		--benchmark-max-time=0.5 --benchmark-disable-gc --benchmark-group-by=group \
+		--benchmark-columns=min,median,max,rounds --benchmark-sort=fullname $(ARGS)
 
 ##@ Housekeeping
 
