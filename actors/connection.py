@@ -139,9 +139,16 @@ class ConnectionActor(Actor[Chunk]):
     def deliver(self, chunk: Chunk) -> Offer:
         """Write ``chunk`` at once, or queue it; never waits, never raises."""
         if self.ready:
-            if self._write(chunk) or self._in_flight is chunk:
-                return _ACCEPTED
-            return Offer.FAILED
+            try:  # as in _write, which would be another call where every message passes
+                done = self._transport.write(chunk)
+            except BaseException as error:  # noqa: BLE001 - _failed raises again what it must
+                self._failed(chunk, error)
+                return Offer.FAILED
+            if done and chunk.on_settled is None:
+                self.written += chunk.count
+            else:
+                self._wrote(chunk, done)
+            return _ACCEPTED
         if self.state is not ConnectionState.OPEN:
             return Offer.CLOSED
         offer = self.cell.mailbox.offer(chunk)
@@ -265,23 +272,30 @@ class ConnectionActor(Actor[Chunk]):
         """Return whether the transport took it all; if not, it is in flight, or all is over."""
         try:
             done = self._transport.write(chunk)
-        except BaseException as error:
-            self.lost += chunk.count
-            self.transport_failed(error)  # a socket may fail in any way; it is its end
-            chunk.settle(False)
-            if not isinstance(error, Exception | asyncio.CancelledError):
-                raise
+        except BaseException as error:  # noqa: BLE001 - _failed raises again what it must
+            self._failed(chunk, error)
             return False
+        self._wrote(chunk, done)
+        return done
+
+    def _wrote(self, chunk: Chunk, done: bool) -> None:
+        """The transport has taken ``chunk``, or holds it back."""
         if done:
             self.written += chunk.count
-            if chunk.on_settled is not None:
-                chunk.settle(True)
-            return True
+            chunk.settle(True)
+            return
         self.ready = False
         self._in_flight = chunk
         if self.state is ConnectionState.OPEN:
             self._set_deadline(self.send_timeout)
-        return False
+
+    def _failed(self, chunk: Chunk, error: BaseException) -> None:
+        """A socket may fail in any way; it is its end."""
+        self.lost += chunk.count
+        self.transport_failed(error)
+        chunk.settle(False)
+        if not isinstance(error, Exception | asyncio.CancelledError):
+            raise error
 
     def _landed(self) -> None:
         """What was in flight is written."""
