@@ -1,0 +1,1 @@
+"""The command line: ``wsupervisor serve`` and ``wsupervisor bench``. Needs the extra ``cli``."""
