@@ -25,7 +25,7 @@ from enum import IntEnum
 from typing import TypeVar
 
 from actors.actor import Actor
-from actors.errors import TransportClosed
+from actors.errors import MailboxClosed, MailboxFull, TransportClosed
 from actors.exits import CloseCode, Ending, ExitReason
 from actors.interfaces import ConnectionListener, Encoder, Transport
 from actors.mailbox import Mailbox, MailboxStatistics
@@ -155,6 +155,25 @@ class ConnectionActor(Actor[Chunk]):
         if offer is Offer.OVERFLOWED:
             self.close(ExitReason(Ending.SLOW, CloseCode.SLOW, "mailbox overflow"))
         return offer
+
+    async def deliver_when_space(self, chunk: Chunk, *, timeout: float) -> Offer:
+        """
+        Queue ``chunk`` as soon as there is space; close with 3008 if there is none in time.
+
+        Never raises. Cancelling queues nothing.
+
+        Args:
+            chunk: What to send.
+            timeout: Longest wait, in seconds.
+        """
+        try:
+            return await self.cell.ref.put(chunk, timeout=timeout)
+        except MailboxFull:
+            text = f"no space in the mailbox for {timeout:.3g} s"
+            self.close(ExitReason(Ending.SLOW, CloseCode.SLOW, text))
+            return Offer.OVERFLOWED
+        except MailboxClosed:
+            return Offer.CLOSED
 
     def deliver_control(self, chunk: Chunk) -> Offer:
         """As :meth:`deliver`, but ahead of all data; a full control lane ends the connection."""

@@ -119,7 +119,15 @@ class Member(Protocol):
         ...
 
     def deliver(self, chunk: Chunk) -> Offer:
-        """Write ``chunk`` at once, or queue it; never waits, never raises."""
+        """
+        Write ``chunk`` at once, or queue it; never waits, never raises.
+
+        FULL hands it back: only :meth:`deliver_when_space` will do.
+        """
+        ...
+
+    async def deliver_when_space(self, chunk: Chunk, *, timeout: float) -> Offer:
+        """Queue ``chunk`` when there is space; after ``timeout`` seconds without, end as slow."""
         ...
 
     def when_flushed(self, latch: FlushLatch) -> bool:

@@ -165,7 +165,7 @@ class Mailbox(Generic[M]):
         if self._fits(message):
             self._append(message)
             return Offer.ACCEPTED
-        if message.pinned or self.overflow is Overflow.REFUSE:
+        if message.pinned or self.overflow is Overflow.BLOCK:
             self._refused = True
             return Offer.FULL
         if self.overflow is Overflow.DROP_OLDEST and (evicted := self._evict_for(message)):

@@ -19,8 +19,8 @@ class Overflow(Enum):
     """The message that is offered."""
     DISCONNECT = "disconnect"
     """The owner: the mailbox takes nothing more, and the owner ends."""
-    REFUSE = "refuse"
-    """Nothing: the message is handed back to the sender, who may wait for space."""
+    BLOCK = "block"
+    """Nothing: the message is handed back to the sender, who waits for space."""
 
 
 class Offer(Enum):

@@ -5,6 +5,10 @@ Joins, leaves and publications go through its mailbox and are processed one at a
 order. Publications that wait together are encoded once per wire format and offered to each
 member as one chunk, so the cost of a delivery falls as the load grows.
 
+A member that has no space, and whose mailbox drops nothing (:attr:`Overflow.BLOCK`), is
+waited for: the turn goes on until it has space, or is closed as slow after ``block_timeout``.
+That holds the room back, and with it those who publish there.
+
 Nobody can join or leave during a fan-out: who fails under it is told to leave through the
 mailbox. The membership is handed in, because it outlives a crashed room actor.
 """
@@ -38,7 +42,6 @@ BATCH_BYTES = 64 * 1024
 _REASONS = {
     Offer.DROPPED: DropReason.NEWEST,
     Offer.OVERFLOWED: DropReason.OVERFLOW,
-    Offer.FULL: DropReason.NEWEST,
     Offer.TOO_LARGE: DropReason.TOO_LARGE,
     Offer.CLOSED: DropReason.CLOSED,
     Offer.FAILED: DropReason.SEND_FAILED,
@@ -55,9 +58,18 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
         listener: Told of joins, leaves and losses.
         on_fault: Told of data that a wire format cannot express.
         capacity: Most members; a further one is refused with :class:`RoomFull`. None: no limit.
+        block_timeout: Longest time in seconds that one fan-out waits for members without space.
     """
 
-    __slots__ = ("_capacity", "_in_hand", "_listener", "_on_fault", "membership", "name")
+    __slots__ = (
+        "_block_timeout",
+        "_capacity",
+        "_in_hand",
+        "_listener",
+        "_on_fault",
+        "membership",
+        "name",
+    )
 
     def __init__(
         self,
@@ -67,20 +79,26 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
         on_fault: FaultReporter,
         *,
         capacity: int | None = None,
+        block_timeout: float = 5.0,
     ) -> None:
         self.name = name
         self.membership = membership
         self._listener = listener
         self._on_fault = on_fault
         self._capacity = capacity
+        self._block_timeout = block_timeout
         self._in_hand: list[Publish] = []  # taken from the mailbox and not yet answered
 
-    def turn(self, mailbox: Mailbox[RoomMessage]) -> None:
+    def turn(self, mailbox: Mailbox[RoomMessage]) -> Awaitable[None] | None:
         """Process what waits, up to one fan-out; the rest has another turn."""
         while (message := mailbox.take()) is not None:
             if isinstance(message, Publish):
                 self._in_hand.append(message)
-                self._publish(self._batch(mailbox))
+                fan_out: _FanOut[M] = _FanOut(self._batch(mailbox))
+                self._publish(fan_out)
+                if fan_out.held:
+                    return self._publish_held(fan_out, mailbox)
+                self._answer(fan_out)
                 break
             try:
                 if isinstance(message, Join):
@@ -90,6 +108,10 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
             except BaseException:
                 message.settle(False)
                 raise
+        self._end_if_empty(mailbox)
+        return None
+
+    def _end_if_empty(self, mailbox: Mailbox[RoomMessage]) -> None:
         if self.membership or mailbox or self.cell.ref.waiting:
             return
         if self._listener.room_empty(self.name):
@@ -98,7 +120,12 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
     def successor(self) -> RoomActor[M]:
         """Return a new actor for the same room, with the same members."""
         return RoomActor(
-            self.name, self.membership, self._listener, self._on_fault, capacity=self._capacity
+            self.name,
+            self.membership,
+            self._listener,
+            self._on_fault,
+            capacity=self._capacity,
+            block_timeout=self._block_timeout,
         )
 
     def on_stop(self, reason: ExitReason) -> Awaitable[None] | None:
@@ -149,23 +176,36 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
             size += following.size
         return batch
 
-    def _publish(self, batch: list[Publish]) -> None:
-        tallies = [Counter[Offer]() for _ in batch]
-        unencodable = [0] * len(batch)
+    def _publish(self, fan_out: _FanOut[M]) -> None:
+        batch = fan_out.batch
         for encoder, members in self.membership.groups():
             chunk = self._encode(batch, encoder)
             if chunk is None:
-                self._publish_apart(batch, encoder, members, tallies, unencodable)
+                self._publish_apart(fan_out, encoder, members)
             elif len(batch) == 1:
-                _deliver_one(chunk, batch[0], members, tallies[0])
+                _deliver_one(chunk, 0, members, fan_out)
             else:
-                _deliver_joined(chunk, members, tallies)
+                _deliver_joined(chunk, members, fan_out)
+
+    async def _publish_held(self, fan_out: _FanOut[M], mailbox: Mailbox[RoomMessage]) -> None:
+        """Wait for the members that have no space; one that gets none in time is closed."""
+        clock = self.cell.runtime.clock
+        deadline = clock() + self._block_timeout
+        for member, chunk, index in fan_out.held:
+            offer = await member.deliver_when_space(chunk, timeout=max(0.0, deadline - clock()))
+            fan_out.note(member, offer, index)
+        self._answer(fan_out)
+        self._end_if_empty(mailbox)
+
+    def _answer(self, fan_out: _FanOut[M]) -> None:
         dropped = Counter[DropReason]()
-        for publish, tally, count in zip(batch, tallies, unencodable, strict=True):
+        for publish, tally, count in zip(
+            fan_out.batch, fan_out.tallies, fan_out.unencodable, strict=True
+        ):
             receipt = _receipt(tally, count)
             dropped.update(receipt.dropped)
             publish.answer(receipt)
-        batch.clear()  # they are in hand no more
+        fan_out.batch.clear()  # they are in hand no more
         for reason, count in dropped.items():
             self._listener.room_dropped(self.name, reason, count)
 
@@ -178,22 +218,45 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
             return None
         return Chunk(frames, key=batch[0].publication.key)
 
-    def _publish_apart(
-        self,
-        batch: list[Publish],
-        encoder: Encoder,
-        members: dict[M, None],
-        tallies: list[Counter[Offer]],
-        unencodable: list[int],
-    ) -> None:
+    def _publish_apart(self, fan_out: _FanOut[M], encoder: Encoder, members: dict[M, None]) -> None:
         """Deliver what can be encoded of a batch of which something cannot."""
+        batch = fan_out.batch
         for index, publish in enumerate(batch):
             chunk = self._encode([publish], encoder) if len(batch) > 1 else None
             if chunk is not None:
-                _deliver_one(chunk, publish, members, tallies[index])
+                _deliver_one(chunk, index, members, fan_out)
             else:
                 exclude = publish.publication.exclude
-                unencodable[index] += sum(member.identity not in exclude for member in members)
+                fan_out.unencodable[index] += sum(
+                    member.identity not in exclude for member in members
+                )
+
+
+class _FanOut(Generic[M]):
+    """
+    Publications on their way to the members.
+
+    Attributes:
+        batch: The publications.
+        tallies: What became of each of them, counted.
+        unencodable: How many members' formats cannot express it, for each of them.
+        held: What members had no space for, in order, with the index of the publication.
+    """
+
+    __slots__ = ("batch", "held", "tallies", "unencodable")
+
+    def __init__(self, batch: list[Publish]) -> None:
+        self.batch = batch
+        self.tallies = [Counter[Offer]() for _ in batch]
+        self.unencodable = [0] * len(batch)
+        self.held: list[tuple[M, Chunk, int]] = []
+
+    def note(self, member: M, offer: Offer, index: int) -> None:
+        """Count what became of publication ``index``, and have its publisher wait if it asked."""
+        self.tallies[index][offer] += 1
+        latch = self.batch[index].latch
+        if latch is not None and not member.ready and offer.taken:
+            member.when_flushed(latch)
 
 
 def _joinable(publish: Publish) -> bool:
@@ -213,10 +276,9 @@ def _receipt(tally: Counter[Offer], unencodable: int) -> Receipt:
     return Receipt(accepted, dropped, tally[Offer.EVICTED])
 
 
-def _deliver_one(
-    chunk: Chunk, publish: Publish, members: dict[M, None], tally: Counter[Offer]
-) -> None:
+def _deliver_one(chunk: Chunk, index: int, members: dict[M, None], fan_out: _FanOut[M]) -> None:
     """Offer one publication to each member that it does not exclude."""
+    publish = fan_out.batch[index]
     exclude = publish.publication.exclude
     latch = publish.latch
     accepted_offer = Offer.ACCEPTED  # once: this loop is where a broadcast spends its time
@@ -225,16 +287,16 @@ def _deliver_one(
         if exclude and member.identity in exclude:
             continue
         offer = member.deliver(chunk)
-        if offer is accepted_offer:
+        if offer is accepted_offer and latch is None:
             accepted += 1
+        elif offer is Offer.FULL:
+            fan_out.held.append((member, chunk, index))
         else:
-            tally[offer] += 1
-        if latch is not None and not member.ready and offer.taken:
-            member.when_flushed(latch)
-    tally[accepted_offer] += accepted
+            fan_out.note(member, offer, index)
+    fan_out.tallies[index][accepted_offer] += accepted
 
 
-def _deliver_joined(chunk: Chunk, members: dict[M, None], tallies: list[Counter[Offer]]) -> None:
+def _deliver_joined(chunk: Chunk, members: dict[M, None], fan_out: _FanOut[M]) -> None:
     """
     Offer several publications to each member: as one chunk where it is written at once.
 
@@ -242,6 +304,7 @@ def _deliver_joined(chunk: Chunk, members: dict[M, None], tallies: list[Counter[
     drops, messages rather than chunks.
     """
     singles: list[Chunk] | None = None
+    tallies = fan_out.tallies
     accepted_offer = Offer.ACCEPTED
     at_once = 0
     for member in members:
@@ -255,7 +318,18 @@ def _deliver_joined(chunk: Chunk, members: dict[M, None], tallies: list[Counter[
         else:
             if singles is None:
                 singles = chunk.singles()
-            for tally, single in zip(tallies, singles, strict=True):
-                tally[member.deliver(single)] += 1
+            _deliver_singles(singles, member, fan_out)
     for tally in tallies:
-        tally[Offer.ACCEPTED] += at_once
+        tally[accepted_offer] += at_once
+
+
+def _deliver_singles(singles: list[Chunk], member: M, fan_out: _FanOut[M]) -> None:
+    """Offer each to ``member``; after one that it has no space for, all the others wait too."""
+    for index, single in enumerate(singles):
+        offer = member.deliver(single)
+        if offer is Offer.FULL:
+            fan_out.held.extend(
+                (member, later, place) for place, later in enumerate(singles[index:], index)
+            )
+            return
+        fan_out.tallies[index][offer] += 1

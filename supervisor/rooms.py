@@ -253,9 +253,10 @@ class Rooms:
                 self,
                 self._on_fault,
                 capacity=None if internal else settings.max_connections_per_room,
+                block_timeout=settings.block_timeout,
             )
             mailbox = Mailbox[RoomMessage](
-                settings.room_mailbox_messages, settings.room_mailbox_bytes, Overflow.REFUSE
+                settings.room_mailbox_messages, settings.room_mailbox_bytes, Overflow.BLOCK
             )
             room = self._rooms[name] = Room(
                 self._runtime.spawn(actor, mailbox, name=f"room {name}"),

@@ -137,12 +137,13 @@ class FakeMember:
         offer: What it says of every chunk.
         ready: Whether it says that it would write at once.
         latches: Latches that it holds, while it is not ready.
+        offer_later: What it says of a chunk for which it had no space, when it has waited.
     """
 
     def __init__(self, identity: Hashable = None, encoder: Encoder = TEXT) -> None:
         self.identity = identity
         self.encoder = encoder
-        self.offer = Offer.ACCEPTED
+        self.offer = self.offer_later = Offer.ACCEPTED
         self.ready = True
         self.chunks: list[Chunk] = []
         self.latches: list[FlushLatch] = []
@@ -152,6 +153,9 @@ class FakeMember:
         self.chunks.append(chunk)
         self.on_deliver()
         return self.offer
+
+    async def deliver_when_space(self, chunk: Chunk, *, timeout: float) -> Offer:
+        return self.offer_later
 
     def when_flushed(self, latch: FlushLatch) -> bool:
         if self.ready:

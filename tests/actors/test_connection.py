@@ -164,7 +164,7 @@ async def test_what_is_told_by_the_ref_is_written_too(
     runtime: Runtime, transport: FakeTransport
 ) -> None:
     """A ref to a connection is an address like any other: idle, busy, or full."""
-    connection = connect(runtime, transport, capacity=1, overflow=Overflow.REFUSE)
+    connection = connect(runtime, transport, capacity=1, overflow=Overflow.BLOCK)
     ref = connection.cell.ref
 
     ref.tell(chunk("idle"))
@@ -909,7 +909,7 @@ async def test_a_listener_of_lags_that_raises_is_reported_and_costs_nothing(
     [
         (Overflow.DROP_OLDEST, Offer.EVICTED, ["held", "b"]),
         (Overflow.DROP_NEWEST, Offer.DROPPED, ["held", "a"]),
-        (Overflow.REFUSE, Offer.FULL, ["held", "a"]),
+        (Overflow.BLOCK, Offer.FULL, ["held", "a"]),
     ],
 )
 async def test_deliver_says_what_became_of_the_chunk(

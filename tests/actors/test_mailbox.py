@@ -72,7 +72,7 @@ def test_control_overtakes_data_and_keeps_its_own_order() -> None:
 
 def test_a_full_control_lane_overflows() -> None:
     """One message more than CONTROL_CAPACITY is dropped, counted and settled."""
-    mailbox = Mailbox[Item](overflow=Overflow.REFUSE)
+    mailbox = Mailbox[Item](overflow=Overflow.BLOCK)
     for _ in range(CONTROL_CAPACITY):
         assert mailbox.offer_control(Item()) is Offer.ACCEPTED
     last = Item("last")
@@ -87,7 +87,7 @@ def test_a_full_control_lane_overflows() -> None:
 
 def test_control_does_not_count_against_the_capacity_of_data() -> None:
     """A mailbox full of control still takes data, and the other way round."""
-    mailbox = Mailbox[Item](1, overflow=Overflow.REFUSE)
+    mailbox = Mailbox[Item](1, overflow=Overflow.BLOCK)
     mailbox.offer_control(Item())
 
     assert mailbox.offer(Item()) is Offer.ACCEPTED
@@ -107,7 +107,7 @@ def test_a_bound_below_one_is_an_error(bounds: tuple[int, int]) -> None:
 
 def test_the_byte_bound_holds_whatever_the_number_of_messages() -> None:
     """A mailbox with space for messages but not for bytes is full."""
-    mailbox = Mailbox[Item](10, 10, Overflow.REFUSE)
+    mailbox = Mailbox[Item](10, 10, Overflow.BLOCK)
     fill(mailbox, Item(size=6), Item(size=4))
 
     assert mailbox.offer(Item(size=1)) is Offer.FULL
@@ -132,7 +132,7 @@ def test_what_can_never_fit_is_handed_back(policy: Overflow, item: Item) -> None
 
 def test_a_message_that_counts_for_several_takes_their_space() -> None:
     """Capacity, depth and counters go by count, not by object."""
-    mailbox = Mailbox[Item](3, overflow=Overflow.REFUSE)
+    mailbox = Mailbox[Item](3, overflow=Overflow.BLOCK)
     fill(mailbox, Item(count=2))
 
     assert mailbox.offer(Item(count=2)) is Offer.FULL
@@ -196,7 +196,7 @@ def test_disconnect_says_that_the_owner_has_to_end() -> None:
 
 def test_refuse_hands_the_message_back() -> None:
     """FULL loses nothing: neither a message nor a count."""
-    mailbox = Mailbox[Item](1, overflow=Overflow.REFUSE)
+    mailbox = Mailbox[Item](1, overflow=Overflow.BLOCK)
     kept, refused = Item("kept"), Item("refused")
     fill(mailbox, kept)
 
@@ -211,7 +211,7 @@ def test_refuse_hands_the_message_back() -> None:
 def test_space_is_announced_once_a_refusal() -> None:
     """on_space is called when something is taken after a FULL, and not again without one."""
     spaces = []
-    mailbox = Mailbox[Item](2, overflow=Overflow.REFUSE, on_space=lambda: spaces.append(1))
+    mailbox = Mailbox[Item](2, overflow=Overflow.BLOCK, on_space=lambda: spaces.append(1))
     fill(mailbox, Item(), Item())
     mailbox.take()
     assert not spaces  # nobody was refused
@@ -227,7 +227,7 @@ def test_space_is_announced_once_a_refusal() -> None:
 def test_closing_announces_space_to_those_who_were_refused() -> None:
     """Whoever waits for space in a mailbox that closes learns of it."""
     spaces = []
-    mailbox = Mailbox[Item](1, overflow=Overflow.REFUSE, on_space=lambda: spaces.append(1))
+    mailbox = Mailbox[Item](1, overflow=Overflow.BLOCK, on_space=lambda: spaces.append(1))
     fill(mailbox, Item())
     mailbox.offer(Item())
 
@@ -239,7 +239,7 @@ def test_closing_announces_space_to_those_who_were_refused() -> None:
 def test_closing_an_empty_mailbox_announces_space_too() -> None:
     """Space is also announced when what was refused before has been the last to be taken."""
     spaces = []
-    mailbox = Mailbox[Item](1, overflow=Overflow.REFUSE, on_space=lambda: spaces.append(1))
+    mailbox = Mailbox[Item](1, overflow=Overflow.BLOCK, on_space=lambda: spaces.append(1))
     fill(mailbox, Item())
     mailbox.offer(Item())
     mailbox.take()
@@ -386,7 +386,7 @@ def test_a_full_mailbox_still_conflates() -> None:
 
 def test_conflation_respects_the_byte_bound() -> None:
     """A newer message that is too big for the place of the older one is treated as any other."""
-    mailbox = Mailbox[Item](10, 10, Overflow.REFUSE)
+    mailbox = Mailbox[Item](10, 10, Overflow.BLOCK)
     old = Item("old", size=2, key="k")
     fill(mailbox, old, Item("rest", size=7))
 
@@ -399,7 +399,7 @@ def test_conflation_respects_the_byte_bound() -> None:
 
 def test_conflation_respects_the_bound_on_messages() -> None:
     """A newer message that counts for more than the older one needs the space for it."""
-    mailbox = Mailbox[Item](3, overflow=Overflow.REFUSE)
+    mailbox = Mailbox[Item](3, overflow=Overflow.BLOCK)
     fill(mailbox, Item("old", key="k"), Item("rest", count=2))
 
     offer = mailbox.offer(Item("new", count=2, key="k"))
@@ -537,7 +537,7 @@ def test_a_sealed_mailbox_takes_nothing_more_and_keeps_what_waits() -> None:
 def test_sealing_announces_space_to_those_who_were_refused() -> None:
     """Whoever waits for space learns at once that there will be none."""
     spaces = []
-    mailbox = Mailbox[Item](1, overflow=Overflow.REFUSE, on_space=lambda: spaces.append(1))
+    mailbox = Mailbox[Item](1, overflow=Overflow.BLOCK, on_space=lambda: spaces.append(1))
     fill(mailbox, Item())
     mailbox.offer(Item())
 

@@ -75,7 +75,7 @@ class Silent(Actor[Request]):
 def gated(runtime: Runtime, capacity: int = 1) -> tuple[Gate, ActorRef[Item]]:
     """Return a gate that is busy with its first message, and whose mailbox refuses when full."""
     gate = Gate()
-    ref = runtime.spawn(gate, Mailbox[Item](capacity, 100, Overflow.REFUSE), name="gate")
+    ref = runtime.spawn(gate, Mailbox[Item](capacity, 100, Overflow.BLOCK), name="gate")
     ref.tell(Item("busy"), at_once=True)
     assert gate.handled == ["busy"]
     return gate, ref
@@ -382,7 +382,7 @@ async def test_an_unanswered_ask_times_out(runtime: Runtime) -> None:
 async def test_the_time_for_space_counts_for_the_answer(runtime: Runtime) -> None:
     """Timeout is for all of it: waiting for space and waiting for the answer."""
     gate = Gate()
-    ref: ActorRef[Any] = runtime.spawn(gate, Mailbox[Any](1, overflow=Overflow.REFUSE), name="gate")
+    ref: ActorRef[Any] = runtime.spawn(gate, Mailbox[Any](1, overflow=Overflow.BLOCK), name="gate")
     ref.tell(Item(), at_once=True)
     ref.tell(Item())
     runtime.loop.call_later(6, gate.open)

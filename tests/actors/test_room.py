@@ -52,7 +52,7 @@ class Room:
         for member in members:
             self.membership.join(member)
         self.actor = RoomActor("room", self.membership, self.log, self.log.fault, capacity=capacity)
-        mailbox = Mailbox[RoomMessage](messages, overflow=Overflow.REFUSE)
+        mailbox = Mailbox[RoomMessage](messages, overflow=Overflow.BLOCK)
         self.ref: ActorRef[RoomMessage] = runtime.spawn(self.actor, mailbox, name="room")
 
     async def join(self, member: Member) -> bool:
@@ -260,7 +260,7 @@ async def test_the_receipt_says_why_members_did_not_take_it(runtime: Runtime) ->
         Offer.CONFLATED: None,
         Offer.EVICTED: None,
         Offer.DROPPED: DropReason.NEWEST,
-        Offer.FULL: DropReason.NEWEST,
+        Offer.FULL: None,  # until it has space
         Offer.OVERFLOWED: DropReason.OVERFLOW,
         Offer.TOO_LARGE: DropReason.TOO_LARGE,
         Offer.CLOSED: DropReason.CLOSED,
@@ -280,7 +280,7 @@ async def test_the_receipt_says_why_members_did_not_take_it(runtime: Runtime) ->
         reason = reasons[offer]
         if reason is not None:
             expected[reason] = expected.get(reason, 0) + 1
-    assert receipt == Receipt(3, expected, evicted=1)
+    assert receipt == Receipt(4, expected, evicted=1)
     assert receipt.recipients == len(Offer)
     assert dict(room.log.dropped) == expected
 

@@ -109,7 +109,7 @@ class MailboxMachine(RuleBasedStateMachine):
         if self.fits([*self.data, item]):
             self.append(item)
             return Offer.ACCEPTED
-        if item.pinned or self.mailbox.overflow is Overflow.REFUSE:
+        if item.pinned or self.mailbox.overflow is Overflow.BLOCK:
             self.handed_back.append(item)
             self.refused = True
             return Offer.FULL

@@ -50,7 +50,7 @@ class PutMachine(RuleBasedStateMachine):
         def make() -> None:
             self.runtime = Runtime()
             self.gate = Gate()
-            mailbox = Mailbox[Item](capacity, max_bytes, Overflow.REFUSE)
+            mailbox = Mailbox[Item](capacity, max_bytes, Overflow.BLOCK)
             self.ref = self.runtime.spawn(self.gate, mailbox, name="gate")
 
         self.now(make)
