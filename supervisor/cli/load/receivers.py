@@ -41,6 +41,11 @@ class Receivers:
     Raises:
         LoadError: If the URL or the count is impossible.
 
+    Attributes:
+        address: Where they connect.
+        count: How many they are.
+        opened: How many have been connected, while :meth:`connect` is at it.
+
     One use of it: :meth:`connect`, then for each run :meth:`begin`, publish, :meth:`done`,
     :meth:`result`, and :meth:`close` at the end. All in one event loop; it is the only one of
     its process that should have work.
@@ -68,6 +73,7 @@ class Receivers:
         self._connect_timeout = connect_timeout
         self._at_once = at_once
         self._receive_buffer = receive_buffer
+        self.opened = 0
         self._inlet = Inlet()
         self._clients: list[LoadClient] = []
         self._stalled: set[LoadClient] = set()
@@ -119,6 +125,7 @@ class Receivers:
                     on_read=self._read,
                     on_closed=self._closed_by_server,
                 )
+                self.opened += 1
                 hello = self._hello(index) if callable(self._hello) else self._hello
                 if hello is not None:
                     client.send(hello)

@@ -1,0 +1,1 @@
+"""``wsupervisor bench``: puts a load on a WebSocket server, and says what it did with it."""

@@ -1,0 +1,100 @@
+"""Starts the server that is measured where no other was named, and stops it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from supervisor.cli.load import LoadError
+
+__all__ = ["own_server"]
+
+HOST = "127.0.0.1"
+
+START_TIMEOUT = 20.0
+STOP_TIMEOUT = 15.0
+"""Seconds; more than the server's own timeout of a graceful shutdown."""
+
+
+@asynccontextmanager
+async def own_server(*, supervised: bool = True) -> AsyncIterator[tuple[str, int]]:
+    """
+    Serve :mod:`supervisor.cli.bench.app` as ``wsupervisor serve`` does, in a process of its own.
+
+    Args:
+        supervised: With the protocol class of the fast path; else with uvicorn's default one.
+
+    Yields:
+        Host and port, and its process id.
+
+    Raises:
+        LoadError: If it does not start.
+    """
+    port = _free_port()
+    command = [
+        *(sys.executable, "-m", "supervisor.cli", "serve", "supervisor.cli.bench.app:app"),
+        *("--host", HOST, "--port", str(port), "--log-level", "warning", "--no-access-log"),
+        *(() if supervised else ("--ws", "auto")),
+    ]
+    with tempfile.TemporaryFile() as log:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.PIPE,  # it ends when this end is closed, however we end
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C is for us; we stop it when we have reported
+        )
+        try:
+            await _until_it_answers(port, process)
+            yield f"{HOST}:{port}", process.pid
+        except LoadError as error:
+            written = _tail(log.fileno())
+            raise LoadError(f"{error}\n{written}" if written else str(error)) from error
+        finally:
+            await asyncio.shield(_stop(process))
+
+
+async def _until_it_answers(port: int, process: asyncio.subprocess.Process) -> None:
+    try:
+        async with asyncio.timeout(START_TIMEOUT):
+            while process.returncode is None:
+                try:
+                    _, writer = await asyncio.open_connection(HOST, port)
+                except OSError:
+                    await asyncio.sleep(0.02)
+                    continue
+                writer.close()
+                await writer.wait_closed()
+                return
+    except TimeoutError:
+        raise LoadError(f"the server did not answer within {START_TIMEOUT:g} s") from None
+    raise LoadError("the server did not start")
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.terminate()
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _tail(log: int) -> str:
+    size = os.fstat(log).st_size
+    return os.pread(log, 2000, max(size - 2000, 0)).decode(errors="replace").strip()
