@@ -91,7 +91,7 @@ class Connection:
         self.opened_clock = opened_clock
         self.reason: ExitReason | None = None
         self.room_names: dict[Hashable, None] = {}  # the application's, in order; see `rooms`
-        self.hooked_rooms: set[Hashable] = set()  # rooms whose on_join was called
+        self.hooked_rooms: set[Hashable] | None = None  # those whose on_join was called
         self.memberships = 0  # rooms whose actor has it as a member, internal ones too
         self.actor: ConnectionActor
         self.transport: Socket

@@ -40,10 +40,16 @@ class Hooks:
 
 
 class HookCaller:
-    """Calls the hooks on one node, where nothing that they do can harm."""
+    """
+    Calls the hooks on one node, where nothing that they do can harm.
+
+    Attributes:
+        follow_rooms: Whether any hook is about memberships.
+    """
 
     def __init__(self, hooks: Hooks, runtime: Runtime, on_fault: FaultReporter) -> None:
         self._hooks = hooks
+        self.follow_rooms = hooks.on_join is not None or hooks.on_leave is not None
         self._runtime = runtime
         self._on_fault = on_fault
         self._running = 0  # coroutines that have not ended

@@ -41,12 +41,17 @@ class Registry:
     def remove(self, connection: Connection) -> None:
         """Deregister ``connection``, once; nothing of it stays in an index."""
         del self._by_id[connection.id]
-        del self._by_socket[id(connection.websocket)]
+        self._by_socket.pop(id(connection.websocket), None)
         self._forget_user(connection)
         if connection.client is not None:
             self._by_client[connection.client] -= 1
             if not self._by_client[connection.client]:
                 del self._by_client[connection.client]
+
+    def forget_socket(self, connection: Connection) -> None:
+        """Let go of the WebSocket of a connection that nobody will look for by it."""
+        self._by_socket.pop(id(connection.websocket), None)
+        connection.websocket = None
 
     def let_go(self, connection: Connection) -> None:
         """Drop the last references, once the socket is done with and no room has it any more."""

@@ -273,7 +273,11 @@ class Rooms:
         if connection is None:  # it ended while the join waited; its leave waits behind it
             return
         connection.memberships += 1
-        if room in connection.room_names and room not in connection.hooked_rooms:
+        if not self._hooks.follow_rooms or room not in connection.room_names:
+            return
+        if connection.hooked_rooms is None:
+            connection.hooked_rooms = set()
+        if room not in connection.hooked_rooms:
             connection.hooked_rooms.add(room)
             self._hooks.joined(connection, room)
 
@@ -283,7 +287,7 @@ class Rooms:
         if connection is None:
             return
         connection.memberships -= 1
-        if room in connection.hooked_rooms:
+        if connection.hooked_rooms is not None and room in connection.hooked_rooms:
             connection.hooked_rooms.discard(room)
             self._hooks.left(connection, room)
         self._registry.let_go(connection)

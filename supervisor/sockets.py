@@ -32,13 +32,14 @@ from supervisor.node import Node
 from supervisor.transports.asgi import AsgiTransport
 from supervisor.transports.inbound import Inbound
 from supervisor.transports.stub import StubTransport, can_send, close_stub
-from supervisor.transports.wire import find_wire
+from supervisor.transports.wire import WireTransport, find_wire
 
 __all__ = [
     "accept",
     "adopt",
     "check_close_code",
     "close_reason",
+    "detach",
     "end_quietly",
     "endpoint_task",
     "is_websocket",
@@ -207,6 +208,23 @@ def adopt(
     if watch_end:
         _watch_endpoint(node, connection, websocket, endpoint)
     return connection
+
+
+def detach(node: Node, connection: Connection) -> bool:
+    """
+    Leave the socket to its actor: the endpoint, which neither sends nor receives, may return.
+
+    Returns:
+        Whether that is possible: only where the server lets actors write.
+    """
+    wire, inbound = connection.transport, connection.inbound
+    if not isinstance(wire, WireTransport) or inbound is None:
+        return False
+    node.endpoints.ended(connection)
+    connection.supervised = False
+    node.registry.forget_socket(connection)
+    wire.keep_open(inbound.let_go)
+    return True
 
 
 def endpoint_task() -> asyncio.Task[Any] | None:

@@ -283,11 +283,13 @@ class _Face:
         )
 
     def _sockets_of_user(self, user: Hashable) -> list[Any]:
-        return [
-            connection.websocket
-            for node in self.supervisor.nodes
-            for connection in node.registry.of_user(user)
-        ]
+        return _distinct(
+            [
+                connection.websocket
+                for node in self.supervisor.nodes
+                for connection in node.registry.of_user(user)
+            ]
+        )
 
     def _remove(self, websocket: Any, room: Hashable | None) -> None:
         self._loopless.forget(websocket, room)
@@ -417,4 +419,5 @@ def _leave(node: Node, connection: Connection, room: Hashable | None) -> None:
 
 
 def _distinct(sockets_: list[Any]) -> list[Any]:
-    return list({id(socket): socket for socket in sockets_}.values())
+    """Return each socket once; a connection may have let go of its own."""
+    return list({id(socket): socket for socket in sockets_ if socket is not None}.values())

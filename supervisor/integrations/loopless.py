@@ -89,10 +89,10 @@ class Loopless:
 
     def _adopt_orphan(self, orphan: Connection) -> tuple[Node, Connection]:
         node, connection = self._adopt(orphan.websocket, orphan.user)
-        connection.hooked_rooms = set(orphan.hooked_rooms)  # its joins were told
+        connection.hooked_rooms = hooked = set(orphan.hooked_rooms or ())  # its joins were told
         for room in orphan.room_names:
             node.rooms.join_nowait(connection, room)
-        for room in orphan.hooked_rooms - set(orphan.room_names):  # it left meanwhile
+        for room in hooked - set(orphan.room_names):  # it left meanwhile
             node.rooms.join_nowait(connection, room)
             node.rooms.leave(connection, room)
         return node, connection

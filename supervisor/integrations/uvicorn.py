@@ -48,7 +48,7 @@ from websockets.extensions.permessage_deflate import (  # noqa: E402
 )
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGIReceiveEvent
+    from uvicorn._types import ASGI3Application, ASGIReceiveEvent
     from websockets.frames import Frame
     from websockets.http11 import Request
 
@@ -95,6 +95,7 @@ class SupervisedProtocol(WebSocketsSansIOProtocol):
         self.queue = _Events(self.loop)  # type: ignore[assignment]  # what uvicorn uses of a queue
         self.writable = _Gate(self.loop)  # type: ignore[assignment]  # what uvicorn uses of an event
         self._unread_bytes = 0
+        self.app = _see_through(self.app)
         if self.config.ws_per_message_deflate:
             self.conn.available_extensions = [_DEFLATE]
 
@@ -108,7 +109,8 @@ class SupervisedProtocol(WebSocketsSansIOProtocol):
     def handle_connect(self, event: Request) -> None:
         """Offer the wire to the application, which starts after this returns."""
         super().handle_connect(event)
-        del self.request  # uvicorn's class never looks at it again
+        del self.request  # uvicorn's class never looks at it again; the parser keeps it
+        event.headers.clear()
         if self.close_sent:
             return
         extensions: dict[str, Any] = self.scope["extensions"]
@@ -135,6 +137,14 @@ class SupervisedProtocol(WebSocketsSansIOProtocol):
             self.transport.resume_reading()
         self.stop_keepalive()
         self.close_timer = self.loop.call_later(timeout, self.transport.abort)
+
+    def drop_unread(self) -> None:
+        """Forget what waits to be received, and read on."""
+        while not self.queue.empty():
+            self.queue.get_nowait()
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
 
     def pause_writing(self) -> None:
         """Tell the actor that the socket takes no more."""
@@ -177,7 +187,7 @@ class SupervisedProtocol(WebSocketsSansIOProtocol):
             code, reason = 1011, "keepalive ping timeout"
             self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
             self.wire.lost(code, reason)
-            self._drop_unread()
+            self._drop_peer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the actor, which needs no reader to know."""
@@ -188,7 +198,7 @@ class SupervisedProtocol(WebSocketsSansIOProtocol):
         """Tell the actor that the server stops; uvicorn closes with 1012."""
         super().shutdown()
         self.wire.lost(1012, "the server stops")
-        self._drop_unread()
+        self._drop_peer()
 
     def send_receive_event_to_app(self) -> None:
         """Hand a message on, to who wants it at once or to who receives."""
@@ -221,7 +231,7 @@ class SupervisedProtocol(WebSocketsSansIOProtocol):
             self.read_paused = True
             self.transport.pause_reading()
 
-    def _drop_unread(self) -> None:
+    def _drop_peer(self) -> None:
         """Have a peer dropped that does not read what it has to get before its socket closes."""
         if self.transport.get_write_buffer_size():
             self.loop.call_later(self.close_timeout, self.transport.abort)
@@ -250,6 +260,9 @@ class _Events:
     def put_nowait(self, event: Any) -> None:
         self._events.append(event)
         self._wake_one()
+
+    def get_nowait(self) -> Any:
+        return self._events.pop(0)
 
     async def get(self) -> Any:
         """Return the next event. Cancelling loses none."""
@@ -301,6 +314,19 @@ class _Gate:
                 self._waiting = []
             self._waiting.append(turn)
             await turn
+
+
+def _see_through(application: ASGI3Application) -> ASGI3Application:
+    """Return ``application``, with a call that lasts as long as the socket that it leaves open."""
+
+    async def run(scope: Any, receive: Any, send: Any) -> None:
+        wire: WireTransport = scope["extensions"][EXTENSION]
+        await application(scope, receive, send)
+        if wire.kept_open:
+            del scope, receive, send  # all that the socket needs is the wire
+            await wire.until_over()
+
+    return run
 
 
 def _set_socket_options(transport: asyncio.Transport) -> None:

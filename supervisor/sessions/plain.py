@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -70,6 +70,7 @@ class Session:
         self._user = user
         self._entered_node: Node | None = None
         self._connection: Connection | None = None
+        self._detached = False
 
     @property
     def connection(self) -> Connection:
@@ -160,23 +161,24 @@ class Session:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Flush and close, within the close deadline."""
+        """Flush and close, within the close deadline; a detached socket stays open."""
+        if self._detached:
+            return
         if await sockets.leave_endpoint(self._node, self.connection, error):
             raise self._disconnect() from None  # `error` cancelled the endpoint for that
 
-    def __aiter__(self) -> AsyncIterator[str | bytes]:
+    def __aiter__(self) -> Self:
         """Iterate over the client's messages, until it goes."""
-        return self._messages()
+        return self
 
-    async def _messages(self) -> AsyncIterator[str | bytes]:
-        while True:
-            try:
-                message = await self.receive()
-            except InvalidMessage:
-                raise
-            except SessionEnded:
-                return
-            yield message
+    async def __anext__(self) -> str | bytes:
+        """Return the next message, as :meth:`receive`; the end of the client ends the iteration."""
+        try:
+            return await self.receive()
+        except InvalidMessage:
+            raise
+        except SessionEnded:
+            raise StopAsyncIteration from None
 
     async def receive(self) -> str | bytes:
         """
@@ -298,6 +300,19 @@ class Session:
         """
         self._node.check_loop()
         self._node.rooms.leave(self.connection, room_name(room))
+
+    def detach(self) -> bool:
+        """
+        Leave the socket to its actor, for an endpoint that only listens for the client.
+
+        Where this returns True the endpoint is to return: the socket stays open and in its rooms,
+        and costs no task. What the client sends is read and let go.
+
+        Returns:
+            Whether that is possible: not for a server that lets nobody but endpoints write.
+        """
+        self._detached = sockets.detach(self._node, self.connection)
+        return self._detached
 
     def _check_origin(self, node: Node) -> None:
         headers = self._websocket.headers

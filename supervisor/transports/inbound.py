@@ -161,6 +161,11 @@ class Inbound:
         self.last_message = self._runtime.clock()
         return False
 
+    def let_go(self, message: str | bytes) -> bool:
+        """Take note of a message that nobody will receive; return True: that is all."""
+        self.heard(message)
+        return True
+
     async def until_gone(self) -> None:
         """Return when the server reports the end of the socket, whatever was ended here before."""
         while self._pump_job is not None:

@@ -12,6 +12,7 @@ socket, :meth:`WireTransport.lost` included, turns writing into an error for goo
 
 from __future__ import annotations
 
+import asyncio
 import struct
 import zlib
 from collections.abc import Callable, Hashable
@@ -23,8 +24,6 @@ from supervisor.transports.asgi import server_send
 from supervisor.transports.close_reason import fit_reason
 
 if TYPE_CHECKING:
-    import asyncio
-
     from actors.interfaces import TransportListener
     from actors.messages import Chunk, Frame
 
@@ -53,6 +52,10 @@ class FrameServer(Protocol):
         """
         ...
 
+    def drop_unread(self) -> None:
+        """Forget what nobody will receive any more, and let the peer send on."""
+        ...
+
 
 class WireTransport:
     """
@@ -68,17 +71,20 @@ class WireTransport:
         on_message: Called with every message of the peer; returns whether that was all that is
             to become of it. If not, it waits for whoever receives.
         close_timeout: Seconds that the peer has to answer a close, and to read what is left.
+        kept_open: Whether the socket stays open when the ASGI application has returned.
     """
 
     __slots__ = (
         "_form",
         "_listener",
+        "_over",
         "_paused",
         "_server",
         "_tcp",
         "_window_bits",
         "_write",
         "close_timeout",
+        "kept_open",
         "on_lost",
         "on_message",
     )
@@ -96,6 +102,8 @@ class WireTransport:
         self.on_lost: Callable[[int, str], None] | None = None
         self.on_message: Callable[[str | bytes], bool] | None = None
         self.close_timeout = 10.0
+        self.kept_open = False
+        self._over: asyncio.Future[None] | None = None  # whoever waits for the end
 
     def attach(self, listener: TransportListener) -> None:
         """Name the listener."""
@@ -135,6 +143,24 @@ class WireTransport:
         """Whether anything waits for the peer to read."""
         return self._tcp.get_write_buffer_size() > 0
 
+    def keep_open(self, on_message: Callable[[str | bytes], bool]) -> None:
+        """
+        Keep the socket open when the ASGI application returns: an idle one then costs no task.
+
+        Args:
+            on_message: Called with every message of the peer, which nobody will receive.
+        """
+        self.on_message = on_message
+        self.kept_open = True
+        if self._server is not None:
+            self._server.drop_unread()
+
+    async def until_over(self) -> None:
+        """Return when nothing can be written any more. One may wait at a time."""
+        if self._server is not None:
+            self._over = asyncio.get_running_loop().create_future()
+            await self._over
+
     # What the protocol class tells.
 
     def deflate(self, window_bits: int) -> None:
@@ -166,6 +192,8 @@ class WireTransport:
         """Nothing can be written from now on: the peer has gone, or the server closes. Idempotent."""
         on_lost = self.on_lost
         self._end()
+        if self._over is not None and not self._over.done():
+            self._over.set_result(None)
         if on_lost is not None:
             on_lost(code, reason)
 
