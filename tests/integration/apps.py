@@ -30,11 +30,13 @@ from supervisor import (
     ClosedConnection,
     Connection,
     ConnectionManager,
+    ConnectionRefused,
     NotRunning,
     Receipt,
     Session,
     Supervisor,
 )
+from supervisor.integrations.asgi import RoomEndpoint
 from supervisor.transports.asgi import AsgiTransport
 from supervisor.transports.inbound import Inbound
 
@@ -274,6 +276,14 @@ async def starlette_forgetful(websocket: WebSocket) -> None:
             pass
 
 
+async def listener_rooms(websocket: WebSocket) -> list[str]:
+    """Return the room of a listener; let nobody into one of them."""
+    room = str(websocket.path_params["room"])
+    if room == "closed":
+        raise ConnectionRefused(3507, "this room is closed", 403)
+    return [room]
+
+
 async def count_up(send: Callable[[str], Awaitable[None]]) -> None:
     """Send 0, 1, 2 and so on, until that is not possible any more."""
     number = 0
@@ -337,6 +347,12 @@ async def report() -> dict[str, Any]:
 async def closed(name: str) -> list[dict[str, Any]]:
     """Tell of the last closed connections."""
     return [describe(one) for one in SUPERVISORS[name].closed]
+
+
+@control.get("/endpoints/{name}")
+async def endpoints(name: str) -> int:
+    """Tell how many endpoints have not ended."""
+    return sum(len(node.endpoints) for node in SUPERVISORS[name].nodes)
 
 
 @control.get("/members/{name}/{room}")
@@ -482,6 +498,16 @@ app = FastAPI(lifespan=SUPERVISORS["modern"].lifespan)
 app.include_router(control)
 app.mount(
     "/starlette", Starlette(routes=[WebSocketRoute("/forgetful/{room}", starlette_forgetful)])
+)
+app.router.routes.append(
+    WebSocketRoute(
+        "/listen/{room}",
+        RoomEndpoint(
+            SUPERVISORS["modern"],
+            rooms=listener_rooms,
+            user=lambda websocket: websocket.query_params.get("user"),
+        ),
+    )
 )
 app.include_router(dropin)
 app.include_router(sessions)
