@@ -40,6 +40,7 @@ from supervisor.errors import (  # noqa: E402
     UnserialisableData,
     UnsupportedSocket,
 )
+from supervisor.integrations.asgi import RoomEndpoint  # noqa: E402
 from supervisor.integrations.connection_manager import (  # noqa: E402
     ConnectionManager,
     FlatConnectionManager,
@@ -72,6 +73,7 @@ __all__ = [
     "NotStarted",
     "Overflow",
     "Receipt",
+    "RoomEndpoint",
     "Session",
     "SessionEnded",
     "Settings",
