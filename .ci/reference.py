@@ -100,7 +100,7 @@ What an application imports: `from supervisor import ...`, and for its tests
 
 SECTIONS: dict[str, list[str]] = {
     "The supervisor": ["Supervisor", "SupervisorState", "Settings"],
-    "Sessions": ["Session"],
+    "Sessions": ["Session", "RoomEndpoint"],
     "Drop-in managers": [
         "ConnectionManager",
         "TargetFirstConnectionManager",
