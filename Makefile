@@ -26,7 +26,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .PHONY: help dev fmt fmt-check lint types arch docs static test-fast test check integration oldest \
-	cov wheel run bench-micro reference update-constraints clean distclean
+	cov wheel run bench bench-micro reference update-constraints clean distclean
 
 help:
 	@printf 'usage: make TARGET\n'
@@ -96,6 +96,9 @@ wheel: $(STAMP) ## Build the wheel, install it outside the checkout, and try it 
 	@PIP_CONSTRAINT="$(abspath $(CONSTRAINTS))" .ci/wheel $(BIN)/python
 
 ##@ Benchmarks
+
+bench: $(STAMP) ## Compare with peers over real sockets, 20 minutes (ARGS="--quick": 3; "--help")
+	@$(RUN) tests.benchmarks $(ARGS)
 
 bench-micro: $(STAMP) ## Measure what a message costs within one process (ARGS are passed on to pytest)
 	@$(RUN) pytest tests/benchmarks --benchmark-enable --benchmark-only -p no:randomly \

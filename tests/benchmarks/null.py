@@ -90,6 +90,6 @@ def open_room(runtime: Runtime, transports: list[NullTransport]) -> RoomActor[Me
         membership.join(connect(runtime, transport, number))
     listener = NullListener()
     actor: RoomActor[Member] = RoomActor("room", membership, listener, listener.fault)  # type: ignore[arg-type]  # its members are connections
-    mailbox = Mailbox[RoomMessage](10_000, 64 << 20, Overflow.REFUSE)
+    mailbox = Mailbox[RoomMessage](10_000, 64 << 20, Overflow.BLOCK)
     runtime.spawn(actor, mailbox, name="room")
     return actor

@@ -10,8 +10,11 @@ import argparse
 from typing import Any
 
 from fastapi import FastAPI, WebSocket
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
 
 from supervisor import Supervisor
+from supervisor.integrations.asgi import RoomEndpoint
 from supervisor.integrations.uvicorn import SupervisedProtocol
 from tests.benchmarks.peers.control import serve
 
@@ -47,6 +50,12 @@ def fastapi_app(supervisor: Supervisor) -> FastAPI:
     return app
 
 
+def plain_app(supervisor: Supervisor) -> Starlette:
+    """Return an application with the endpoint for clients that only listen."""
+    endpoint = RoomEndpoint(supervisor, rooms=["room"])
+    return Starlette(routes=[WebSocketRoute("/ws", endpoint)], lifespan=supervisor.lifespan)
+
+
 def main() -> None:
     """Serve until told otherwise."""
     parser = argparse.ArgumentParser()
@@ -55,7 +64,7 @@ def main() -> None:
     parser.add_argument("--overflow", default="block")
     arguments = parser.parse_args()
     supervisor = Supervisor(overflow=arguments.overflow)
-    app: Any = fastapi_app(supervisor)
+    app: Any = plain_app(supervisor) if arguments.plain else fastapi_app(supervisor)
     serve(
         app,
         Publisher(supervisor),

@@ -1,0 +1,298 @@
+"""
+Measures: for each scenario, so many rounds over all who take part in it, A B C A B C.
+
+Servers and receivers stay up from scenario to scenario as far as descriptors allow; who idles
+costs the others nothing. What fails is written down, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from supervisor.cli.load import LoadError, Receivers
+from tests.benchmarks.environment import Environment, Machine
+from tests.benchmarks.lineup import Peer
+from tests.benchmarks.publishers import CommandedPublisher
+from tests.benchmarks.results import Results, Row
+from tests.benchmarks.scenarios import Kind, Scenario
+from tests.benchmarks.servers import ServerError, ServerOfPeer
+from tests.benchmarks.sessions import Measured, Session, start_server
+
+__all__ = ["Options", "Runner", "most_descriptors"]
+
+TROUBLE = (ServerError, LoadError, OSError, TimeoutError, EOFError)
+"""What a server may do wrong."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """
+    How much is measured.
+
+    Attributes:
+        members: Receivers, where the scenario does not say.
+        rounds: Runs whose median is taken.
+        seconds: That one run takes, about.
+        shrink: What numbers of receivers are divided by that a scenario prescribes.
+    """
+
+    members: int = 1_000
+    rounds: int = 3
+    seconds: float = 1.0
+    shrink: int = 1
+
+
+@dataclass
+class Runner:
+    """
+    One run of the benchmark.
+
+    Args:
+        environment: Where the peers are.
+        machine: Which core is whose.
+        options: How much is measured.
+        say: Told what is being measured.
+        step: Told of every run that has ended.
+    """
+
+    environment: Environment
+    machine: Machine
+    options: Options
+    say: Callable[[str], None]
+    step: Callable[[Row], None]
+    results: Results = field(default_factory=Results)
+    _sessions: dict[str, Session] = field(default_factory=dict)
+    _paces: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    async def run(self, scenarios: list[Scenario]) -> None:
+        """Measure all of them; whatever happens, no server is left."""
+        try:
+            for scenario in scenarios:
+                gc.collect()  # between runs, and never within one: see main()
+                await self._scenario(scenario)
+        finally:
+            await self._close_all()
+
+    async def _scenario(self, scenario: Scenario) -> None:
+        measure = {
+            Kind.THROUGHPUT: self._throughput,
+            Kind.LATENCY: self._latency,
+            Kind.STALLED: self._stalled,
+            Kind.IDLE: self._idle,
+            Kind.SCALE: self._scale,
+            Kind.CHURN: self._churn,
+        }[scenario.kind]
+        if scenario.kind not in {Kind.THROUGHPUT, Kind.LATENCY}:
+            await self._close_all()
+        for number in range(self.options.rounds):
+            for peer in scenario.peers:
+                self.say(f"{scenario.title}: {peer.label}, round {number + 1}")
+                reason = peer.missing(self.environment)
+                if reason is not None:
+                    self.results.missing[peer.key] = reason
+                    self.step(Row(scenario.key, peer.key, {}, note="not here"))
+                    continue
+                try:
+                    row = await measure(scenario, peer)
+                except TROUBLE as error:
+                    row = Row(scenario.key, peer.key, {}, note=_words(error))
+                    await self._close(peer)
+                self.results.rows.append(row)
+                self.step(row)
+        if scenario.kind is Kind.SCALE:
+            await self._close_all()
+
+    # What is measured.
+
+    async def _throughput(self, scenario: Scenario, peer: Peer) -> Row:
+        session = await self._session(peer, self.options.members)
+        count = await self._count(session, scenario)
+        measured = await session.run(scenario.mode, count, scenario.size)
+        return self._row(scenario, peer, measured, {"rate": measured.result.rate})
+
+    async def _latency(self, scenario: Scenario, peer: Peer) -> Row:
+        session = await self._session(peer, self.options.members)
+        count = max(20, round(4 * self.options.seconds * scenario.rate))
+        await _longest_pause(session)
+        measured = await session.run(
+            scenario.mode, count, scenario.size, rate=scenario.rate, latency=True
+        )
+        values = {}
+        result = measured.result
+        if result.latency is not None and result.last_receiver is not None:
+            values = {
+                "last_ms": result.last_receiver.median * 1e3,
+                "p99_ms": result.latency.p99 * 1e3,
+                "longest_ms": result.latency.longest * 1e3,
+            }
+        pause = await _longest_pause(session)
+        if pause is not None:
+            values["gc_ms"] = pause
+        return self._row(scenario, peer, measured, values)
+
+    async def _stalled(self, scenario: Scenario, peer: Peer) -> Row:
+        """
+        Publish in bursts, each of which all who read have to get before the next.
+
+        So nobody but the one that stalls can be behind, with any policy.
+        """
+        session = await Session.open(peer, self.options.members, self.environment, self.machine)
+        try:
+            pace = await session.pace(scenario.mode, scenario.size)
+            if scenario.stall:
+                session.receivers.pause_reading(0)
+            session.publisher = CommandedPublisher(session.server, 5.0)
+            before = session.server.process.rss_kib()
+            delivered, lost, note = 0, 0, ""
+            began = time.monotonic()
+            while (elapsed := time.monotonic() - began) < 4 * self.options.seconds:
+                count = max(2, round(pace / 4))
+                try:
+                    measured = await session.run(scenario.mode, count, scenario.size)
+                except (ServerError, TimeoutError):
+                    elapsed = time.monotonic() - began
+                    delivered += sum(session.receivers.result().per_socket[1:])
+                    note = "stood still"
+                    break
+                delivered += sum(measured.result.per_socket[1:])
+                lost += measured.result.lost
+            growth = session.server.process.rss_kib() - before
+            values = {"rate": delivered / elapsed, "growth_kib": float(growth)}
+            return Row(scenario.key, peer.key, values, lost, note)
+        finally:
+            await session.close()
+
+    async def _idle(self, scenario: Scenario, peer: Peer) -> Row:
+        assert scenario.members is not None
+        count = scenario.members // self.options.shrink
+        server, _ = await start_server(peer, self.environment, self.machine)
+        try:
+            await self._come_and_go(server, peer, 50)  # whatever is loaded on first use
+            before = await _memory_in_use(server)
+            receivers = Receivers(f"ws://127.0.0.1:{server.port}{peer.path}", count)
+            try:
+                await receivers.connect()
+                await _until_members(server, count)
+                grown = await _memory_in_use(server) - before
+            finally:
+                await server.stop()
+                await receivers.close(timeout=2)
+        finally:
+            await server.stop()
+        return Row(scenario.key, peer.key, {"kib": grown / count})
+
+    async def _scale(self, scenario: Scenario, peer: Peer) -> Row:
+        assert scenario.members is not None
+        members = max(10, scenario.members // self.options.shrink)
+        session = await self._session(peer, members)
+        count = await self._count(session, scenario)
+        measured = await session.run(scenario.mode, count, scenario.size)
+        return self._row(scenario, peer, measured, {"rate": measured.result.rate})
+
+    async def _churn(self, scenario: Scenario, peer: Peer) -> Row:
+        assert scenario.members is not None
+        count = scenario.members // self.options.shrink
+        server, _ = await start_server(peer, self.environment, self.machine)
+        try:
+            await self._come_and_go(server, peer, 100)
+            spent = server.process.cpu_seconds()
+            began = time.monotonic()
+            await self._come_and_go(server, peer, count)
+            seconds = time.monotonic() - began
+            spent = server.process.cpu_seconds() - spent
+        finally:
+            await server.stop()
+        return Row(scenario.key, peer.key, {"seconds": seconds, "cpu_s": spent})
+
+    async def _come_and_go(self, server: ServerOfPeer, peer: Peer, count: int) -> None:
+        receivers = Receivers(f"ws://127.0.0.1:{server.port}{peer.path}", count)
+        try:
+            await receivers.connect()
+            await _until_members(server, count)
+        finally:
+            await receivers.close(timeout=10)
+        await _until_members(server, 0)
+
+    # What is up.
+
+    async def _session(self, peer: Peer, members: int) -> Session:
+        session = self._sessions.get(peer.key)
+        if session is None:
+            await self._make_room(members)
+            session = await Session.open(peer, members, self.environment, self.machine)
+            self._sessions[peer.key] = session
+            gc.collect()
+            gc.freeze()  # the receivers are no garbage, and not to be looked through
+        return session
+
+    async def _make_room(self, members: int) -> None:
+        """Close who was used longest ago, while there are too few descriptors."""
+        open_now = sum(session.receivers.count for session in self._sessions.values())
+        while self._sessions and open_now + members + 500 > most_descriptors():
+            first = next(iter(self._sessions.values()))
+            open_now -= first.receivers.count
+            await self._close(first.peer)
+
+    async def _close(self, peer: Peer) -> None:
+        session = self._sessions.pop(peer.key, None)
+        if session is not None:
+            await session.close()
+
+    async def _close_all(self) -> None:
+        for session in list(self._sessions.values()):
+            await self._close(session.peer)
+
+    async def _count(self, session: Session, scenario: Scenario) -> int:
+        """Return how many publications take about as long as a run shall."""
+        known = (session.peer.key, scenario.key)
+        if known not in self._paces:
+            self._paces[known] = await session.pace(scenario.mode, scenario.size)
+        return max(8, round(self._paces[known] * self.options.seconds))
+
+    def _row(
+        self, scenario: Scenario, peer: Peer, measured: Measured, values: dict[str, float]
+    ) -> Row:
+        result = measured.result
+        lost = result.lost + result.surplus + (result.gaps or 0) + (result.repeats or 0)
+        if result.delivered:
+            values["cpu_us"] = measured.cpu / result.delivered * 1e6
+        values["client_busy"] = result.client_busy
+        values["publications"] = (result.expected or 0) / result.sockets
+        note = f"{result.closed} connections ended" if result.closed else ""
+        return Row(scenario.key, peer.key, values, lost, note)
+
+
+async def _until_members(server: ServerOfPeer, count: int) -> None:
+    deadline = time.monotonic() + 30
+    while (found := int((await server.ask("members", "members"))[0])) != count:
+        if time.monotonic() > deadline:
+            raise ServerError(f"{found} members, and not {count}")
+        await asyncio.sleep(0.002)
+
+
+async def _memory_in_use(server: ServerOfPeer) -> int:
+    await server.ask("collect", "collected")
+    await asyncio.sleep(0.3)
+    return server.process.rss_kib()
+
+
+async def _longest_pause(session: Session) -> float | None:
+    """Return the longest pause for the collector since the last call, in ms; None if unknown."""
+    if session.peer.module is None:
+        return None
+    return float((await session.server.ask("gc", "gc"))[0])
+
+
+def most_descriptors() -> int:
+    """Return how many files the system allows this process at most."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return 1 << 20 if hard == resource.RLIM_INFINITY else hard
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".replace("\n", " ").replace("|", "/")[:200]

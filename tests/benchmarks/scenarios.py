@@ -1,0 +1,132 @@
+"""What is measured, of whom: one table, in the order of the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from tests.benchmarks.lineup import PEERS, Peer
+
+__all__ = ["SCENARIOS", "Kind", "Scenario", "find_peer"]
+
+KIB = 1024
+
+
+class Kind(Enum):
+    """How it is measured; the functions are in :mod:`tests.benchmarks.runner`."""
+
+    THROUGHPUT = "throughput"
+    LATENCY = "latency"
+    STALLED = "stalled"
+    IDLE = "idle"
+    SCALE = "scale"
+    CHURN = "churn"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """
+    One measurement.
+
+    Attributes:
+        key: What ``--scenarios`` calls it.
+        title: What the page calls it.
+        kind: How it is measured.
+        peers: Who takes part.
+        mode: ``one`` or ``queued``.
+        size: Bytes of a message.
+        members: Receivers; None for as many as ``--members`` says.
+        rate: Publications a second; 0 for as many as go.
+        stall: Whether one of the receivers stops reading.
+    """
+
+    key: str
+    title: str
+    kind: Kind
+    peers: tuple[Peer, ...] = PEERS
+    mode: str = "one"
+    size: int = 128
+    members: int | None = None
+    rate: float = 0.0
+    stall: bool = False
+
+
+def find_peer(key: str) -> Peer:
+    """Return the peer of that key."""
+    return next(peer for peer in (*PEERS, *_IDLE, *_STALLED) if peer.key == key)
+
+
+def _some(*keys: str) -> tuple[Peer, ...]:
+    return tuple(peer for peer in PEERS if peer.key in keys)
+
+
+_IDLE = (
+    *_some("ours"),
+    Peer("ours-plain", "wsupervisor, its own plain-ASGI endpoint", "ours", ("--plain",)),
+    Peer("idle-bare", "uvicorn websockets-sansio, bare ASGI", "idle", ("bare",)),
+    Peer("idle-starlette", "Starlette endpoint", "idle", ("starlette",)),
+    Peer("idle-fastapi", "FastAPI endpoint", "idle", ("fastapi",)),
+    *_some("tutorial"),
+)
+
+_DROP = ("--overflow", "drop_oldest")
+
+_STALLED = (
+    Peer("ours-dropping", "wsupervisor, fast path, drop_oldest", "ours", _DROP),
+    Peer(
+        "ours-asgi-dropping",
+        "wsupervisor, ASGI path, drop_oldest",
+        "ours",
+        ("--asgi-path", *_DROP),
+    ),
+    *_some("tutorial", "queue"),
+)
+
+SCENARIOS = (
+    Scenario("one-128", "One publication at a time, 128 B", Kind.THROUGHPUT),
+    Scenario("one-1k", "One publication at a time, 1 KiB", Kind.THROUGHPUT, size=KIB),
+    Scenario("one-16k", "One publication at a time, 16 KiB", Kind.THROUGHPUT, size=16 * KIB),
+    Scenario("queued-128", "Publications that queue up, 128 B", Kind.THROUGHPUT, mode="queued"),
+    Scenario(
+        "queued-1k",
+        "Publications that queue up, 1 KiB",
+        Kind.THROUGHPUT,
+        mode="queued",
+        size=KIB,
+    ),
+    Scenario(
+        "queued-16k",
+        "Publications that queue up, 16 KiB",
+        Kind.THROUGHPUT,
+        mode="queued",
+        size=16 * KIB,
+    ),
+    Scenario("latency", "20 publications a second, 128 B", Kind.LATENCY, rate=20.0),
+    Scenario("all-read", "16 KiB, everybody reads", Kind.STALLED, peers=_STALLED, size=16 * KIB),
+    Scenario(
+        "one-stalls",
+        "16 KiB, one client does not read",
+        Kind.STALLED,
+        peers=_STALLED,
+        size=16 * KIB,
+        stall=True,
+    ),
+    Scenario("idle", "Idle connections", Kind.IDLE, peers=_IDLE, members=5_000),
+    *(
+        Scenario(
+            f"scale-{members}",
+            f"{members:,} members, 128 B",
+            Kind.SCALE,
+            peers=_some("ours", "ready-frame"),
+            members=members,
+        )
+        for members in (100, 1_000, 10_000)
+    ),
+    Scenario(
+        "churn",
+        "Joining and leaving",
+        Kind.CHURN,
+        peers=_some("ours", "ours-asgi", "tutorial"),
+        members=1_000,
+    ),
+)

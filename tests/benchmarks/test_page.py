@@ -1,0 +1,136 @@
+"""The benchmark's own arithmetic: medians, verdicts, and a page that says no more than was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.benchmarks.chart import draw
+from tests.benchmarks.page import render
+from tests.benchmarks.results import Results, Row, Spread
+from tests.benchmarks.targets import TARGETS, Target
+
+ABOUT = {
+    "date": "2030-01-01",
+    "processor": "a processor",
+    "cores": 2,
+    "kernel": "Linux 1",
+    "pinned": True,
+    "members": 1000,
+    "rounds": 3,
+    "versions": {"Python": "3.11"},
+}
+
+
+def results(*rows: Row) -> Results:
+    """Return a run that brought these rows."""
+    return Results(dict(ABOUT), {}, list(rows))
+
+
+def row(peer: str, rate: float, *, lost: int = 0, note: str = "") -> Row:
+    """Return a run of publications that queued up."""
+    return Row("queued-128", peer, {"rate": rate, "cpu_us": 1e6 / rate}, lost, note)
+
+
+def target(goal: float, value: float | None, *, at_most: bool) -> Target:
+    """Return a target whose value is known."""
+    return Target("what", goal, at_most, lambda _: value)
+
+
+def test_a_spread_is_the_median_between_the_extremes() -> None:
+    """An odd run out moves the extremes, and not the median."""
+    assert Spread.of([3.0, 100.0, 1.0]) == Spread(3.0, 1.0, 100.0)
+
+
+def test_runs_are_looked_up_by_scenario_and_peer() -> None:
+    """What was never measured is None, and no zero."""
+    found = results(row("ours", 10.0), row("ours", 30.0), row("nats", 5.0))
+
+    assert found.median("queued-128", "ours", "rate") == 20.0
+    assert found.median("queued-128", "ours", "kib") is None
+    assert found.median("one-128", "ours", "rate") is None
+
+
+@pytest.mark.parametrize(
+    ("goal", "value", "at_most", "text"),
+    [
+        (1.1, 1.05, True, "reached"),
+        (1.1, 1.1, True, "reached"),
+        (1.0, 1.25, True, "missed by 25%"),
+        (2.0, 2.5, False, "reached"),
+        (2.0, 1.5, False, "missed by 25%"),
+        (2.0, None, False, "not measured"),
+    ],
+)
+def test_a_verdict_says_by_how_much(
+    goal: float, value: float | None, at_most: bool, text: str
+) -> None:
+    """A bound may be an upper or a lower one; without a figure there is no verdict."""
+    assert target(goal, value, at_most=at_most).verdict(results()).text == text
+
+
+def test_targets_compare_medians_of_one_run() -> None:
+    """Twice as many deliveries as nats-server is a ratio of two."""
+    found = results(row("ours", 40.0), row("nats", 20.0))
+
+    verdicts = {
+        each.what: each.verdict(found) for each in TARGETS if each.verdict(found).value is not None
+    }
+
+    assert {what: verdict.value for what, verdict in verdicts.items()} == {
+        "queued, 128 B: deliveries/s, of nats-server's": 2.0
+    }
+
+
+def test_a_page_without_a_run_has_no_figures() -> None:
+    """It says that nothing was measured."""
+    page = render(Results())
+
+    assert "No run has been written here yet." in page
+    assert "| " not in page
+
+
+def test_a_page_marks_runs_that_lost() -> None:
+    """They are shown, and not to be compared."""
+    page = render(results(row("ours", 40.0), row("picows", 50.0, lost=3)))
+
+    assert "| picows | 50 (50 to 50) | 20000.00 (20000.00 to 20000.00) | **3** |" in page
+    assert "picows lost messages" in page
+    assert "fast path lost messages" not in page
+
+
+def test_a_page_names_who_is_missing_and_what_failed() -> None:
+    """Nobody is left out without a reason."""
+    found = results(row("ours", 40.0), Row("queued-128", "ws", {}, note="it ended"))
+    found.missing["nchan"] = "no nginx on this machine"
+
+    page = render(found)
+
+    assert "- Node ws: it ended." in page
+    assert "- Nchan (nginx): no nginx on this machine" in page
+
+
+def test_the_chart_is_a_drawing_of_what_was_measured() -> None:
+    """A bar for each figure; nothing without figures."""
+    drawn = draw(results(row("ours", 4_000_000.0), row("nats", 1_400_000.0)))
+
+    assert drawn is not None
+    bars = [
+        element
+        for element in ElementTree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}rect")
+        if element.get("height") == "10" and element.get("width") != "10"
+    ]
+    assert len(bars) == 2
+    assert "4 M" in drawn
+    assert draw(results()) is None
+
+
+def test_raw_results_can_be_read_again(tmp_path: Path) -> None:
+    """The page can be made from them, without another run."""
+    found = results(row("ours", 40.0, note="a note"))
+
+    found.save(tmp_path / "results.json")
+
+    assert Results.load(tmp_path / "results.json") == found
