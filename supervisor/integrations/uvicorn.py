@@ -89,6 +89,7 @@ class SupervisedProtocol(WebSocketsSansIOProtocol):
     """
 
     wire: WireTransport
+    _early = b""  # what the client has sent before it was accepted
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -106,6 +107,25 @@ class SupervisedProtocol(WebSocketsSansIOProtocol):
         _set_socket_options(self.transport)
         self.wire = WireTransport(self.transport, self)
 
+    def data_received(self, data: bytes) -> None:
+        """
+        Read what the client sends, but not before it is accepted.
+
+        A client has to wait for that (RFC 6455 §4.1). One that does not must get no pong, and no
+        close frame, ahead of the answer to its handshake.
+        """
+        if not self.handshake_initiated or self.handshake_complete:
+            super().data_received(data)
+            return
+        self._early += data
+        if len(self._early) > READ_AHEAD_BYTES:
+            self.transport.abort()
+
+    def eof_received(self) -> None:
+        """Tell the actor; what waits for the peer has a while to go."""
+        self.wire.lost(1006, "connection lost")
+        self._drop_peer()
+
     def handle_connect(self, event: Request) -> None:
         """Offer the wire to the application, which starts after this returns."""
         super().handle_connect(event)
@@ -120,9 +140,12 @@ class SupervisedProtocol(WebSocketsSansIOProtocol):
                 self.wire.deflate(extension.local_max_window_bits)
 
     def start_keepalive(self) -> None:
-        """Begin to ping an accepted client; what only the handshake needed can go."""
+        """Begin to ping an accepted client, and to read; what the handshake needed can go."""
         del self.scope, self.response
         super().start_keepalive()
+        if self._early:
+            early, self._early = self._early, b""
+            self.data_received(early)
 
     def close_handshake(self, code: int, reason: str, timeout: float) -> None:
         """Send the close frame as uvicorn does, but also while its buffer is full."""
@@ -158,7 +181,9 @@ class SupervisedProtocol(WebSocketsSansIOProtocol):
 
     def handle_ping(self) -> None:
         """Answer, unless the peer pings without reading: pongs must not pile up."""
-        if self.transport.get_write_buffer_size() > BUFFER_HIGH:
+        if self.conn.close_rcvd is not None:
+            return  # the answer to a close is among what is to be sent: it is handle_close()'s
+        if self.close_sent or self.transport.get_write_buffer_size() > BUFFER_HIGH:
             self.conn.data_to_send()
         else:
             super().handle_ping()
@@ -166,18 +191,21 @@ class SupervisedProtocol(WebSocketsSansIOProtocol):
     def handle_close(self, event: Frame) -> None:
         """Let nothing follow the close frame that answers the peer's."""
         received = self.conn.close_rcvd
-        if received is not None and not self.close_sent:
-            super().handle_close(event)
+        answers = self.close_sent
+        super().handle_close(event)
+        if received is not None and not answers:
             self.wire.lost(received.code, received.reason)
-        else:
-            super().handle_close(event)
+        self._drop_peer()
 
     def handle_parser_exception(self) -> None:
         """Let nothing follow the close frame that tells the peer what it did wrong."""
+        if self.close_sent:
+            self.conn.data_to_send()  # pongs, which the close frame was to be the last of
         super().handle_parser_exception()
         sent = self.conn.close_sent
         assert sent is not None  # it is what tells the peer
         self.wire.lost(sent.code, sent.reason)
+        self._drop_peer()
 
     def keepalive_timeout(self) -> None:
         """Let nothing follow the close frame to a peer that does not answer pings, and drop it."""
@@ -196,7 +224,8 @@ class SupervisedProtocol(WebSocketsSansIOProtocol):
 
     def shutdown(self) -> None:
         """Tell the actor that the server stops; uvicorn closes with 1012."""
-        super().shutdown()
+        if self.close_sent or not self.transport.is_closing():  # else it has a close frame already
+            super().shutdown()
         self.wire.lost(1012, "the server stops")
         self._drop_peer()
 
@@ -213,8 +242,9 @@ class SupervisedProtocol(WebSocketsSansIOProtocol):
         try:
             text = data.decode()
         except UnicodeDecodeError:
-            self.conn.send_close(1007, "text that is no UTF-8")
-            self.handle_parser_exception()
+            if self.conn.close_rcvd is None:  # else it is on its way out, and answered to that
+                self.conn.send_close(1007, "text that is no UTF-8")
+                self.handle_parser_exception()
             return
         if not self.wire.heard(text):
             self._queue_message({"type": "websocket.receive", "text": text}, len(data))
@@ -234,7 +264,7 @@ class SupervisedProtocol(WebSocketsSansIOProtocol):
     def _drop_peer(self) -> None:
         """Have a peer dropped that does not read what it has to get before its socket closes."""
         if self.transport.get_write_buffer_size():
-            self.loop.call_later(self.close_timeout, self.transport.abort)
+            self.loop.call_later(self.wire.close_timeout, self.transport.abort)
 
 
 class _Events:
@@ -313,7 +343,12 @@ class _Gate:
             if self._waiting is None:
                 self._waiting = []
             self._waiting.append(turn)
-            await turn
+            try:
+                await turn
+            except BaseException:
+                if self._waiting is not None and turn in self._waiting:
+                    self._waiting.remove(turn)
+                raise
 
 
 def _see_through(application: ASGI3Application) -> ASGI3Application:
