@@ -8,7 +8,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 from supervisor.cli.load import LoadError
 
@@ -41,14 +41,19 @@ async def own_server(*, supervised: bool = True) -> AsyncIterator[tuple[str, int
         *("--host", HOST, "--port", str(port), "--log-level", "warning", "--no-access-log"),
         *(() if supervised else ("--ws", "auto")),
     ]
-    with tempfile.TemporaryFile() as log:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.PIPE,  # it ends when this end is closed, however we end
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C is for us; we stop it when we have reported
-        )
+    leash, hold = os.pipe()  # the server ends when the end that we hold is closed, however we end
+    with tempfile.TemporaryFile() as log, ExitStack() as stack:
+        stack.callback(os.close, hold)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=leash,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for us; we stop it when we have reported
+            )
+        finally:
+            os.close(leash)
         try:
             await _until_it_answers(port, process)
             yield f"{HOST}:{port}", process.pid
@@ -85,8 +90,6 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
         except TimeoutError:
             process.kill()
             await process.wait()
-    if process.stdin is not None:
-        process.stdin.close()
 
 
 def _free_port() -> int:

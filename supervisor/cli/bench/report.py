@@ -106,7 +106,7 @@ def as_json(report: Report) -> str:
     plan = dataclasses.asdict(report.plan)
     plan["headers"] = [name for name, _ in report.plan.headers]  # their values may be secret
     data: dict[str, Any] = {
-        "wsupervisor": metadata.version("wsupervisor"),
+        "wsupervisor": _version(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "plan": plan,
@@ -124,6 +124,13 @@ def as_json(report: Report) -> str:
         "warnings": report.warnings(),
     }
     return json.dumps(data, indent=2)
+
+
+def _version() -> str | None:
+    try:
+        return metadata.version("wsupervisor")
+    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        return None
 
 
 def _ms(seconds: float) -> str:

@@ -1,0 +1,340 @@
+"""The command line, without a server: what it offers, what it refuses, and in which words."""
+
+from __future__ import annotations
+
+import builtins
+import dataclasses
+import json
+import sys
+from importlib import metadata, util
+from typing import Any
+
+import pytest
+
+pytest.importorskip("rich")
+
+import click
+from click.testing import CliRunner, Result
+from uvicorn.main import main as uvicorn_main
+
+from supervisor.cli import entry
+from supervisor.cli import serve as serving
+from supervisor.cli.bench.chart import as_html, line_chart
+from supervisor.cli.bench.plan import Plan
+from supervisor.cli.bench.report import as_json, lines
+from supervisor.cli.bench.run import Report
+from supervisor.cli.commands import wsupervisor
+from supervisor.cli.load import LastReceiver, Latency, LoadResult
+
+
+def call(*arguments: str) -> Result:
+    """Run the command line as if typed."""
+    return CliRunner().invoke(wsupervisor, list(arguments), prog_name="wsupervisor")
+
+
+def test_it_says_its_version() -> None:
+    """That of the distribution."""
+    result = call("--version")
+
+    assert result.output == f"wsupervisor {metadata.version('wsupervisor')}\n"
+
+
+def test_it_lists_its_commands() -> None:
+    """Without importing them."""
+    result = call("--help")
+
+    assert result.exit_code == 0
+    assert "serve" in result.output
+    assert "bench" in result.output
+
+
+@pytest.mark.parametrize("missing", ["click", "rich"])
+def test_a_missing_extra_is_named(
+    missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit status 2 and what to install; no traceback."""
+    find = util.find_spec
+    monkeypatch.setattr(util, "find_spec", lambda name: None if name == missing else find(name))
+
+    status = entry.main()
+
+    assert status == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"wsupervisor: the command line needs {missing}: ")
+    assert "pip install 'wsupervisor[cli]'" in said
+
+
+# serve
+
+
+class Served:
+    """What uvicorn was told to do."""
+
+    def __init__(self) -> None:
+        self.options: dict[str, Any] = {}
+
+    def __call__(self, **options: Any) -> None:
+        self.options = options
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Served:
+    """Let uvicorn do nothing but remember."""
+    found = Served()
+    monkeypatch.setattr(uvicorn_main, "callback", found)
+    return found
+
+
+@pytest.mark.newest
+def test_serve_has_our_defaults(served: Served) -> None:
+    """The class of the fast path, no compression, and an end to waiting; the rest is uvicorn's."""
+    result = call("serve", "main:app")
+
+    assert result.exit_code == 0, result.output
+    assert served.options["app"] == "main:app"
+    assert served.options["ws"] == "supervisor.integrations.uvicorn:SupervisedProtocol"
+    assert served.options["ws_per_message_deflate"] is False
+    assert served.options["timeout_graceful_shutdown"] == 10
+    assert served.options["port"] == 8000
+    assert served.options["loop"] == "auto"
+
+
+def test_serve_takes_uvicorns_options(served: Served) -> None:
+    """All of them, also in place of our defaults."""
+    result = call(
+        *("serve", "main:app", "--port", "9000", "--ws", "auto", "--workers", "2"),
+        *("--ws-per-message-deflate", "true", "--timeout-graceful-shutdown", "3"),
+    )
+
+    assert result.exit_code == 0, result.output
+    assert served.options["port"] == 9000
+    assert served.options["ws"] == "auto"
+    assert served.options["workers"] == 2
+    assert served.options["ws_per_message_deflate"] is True
+    assert served.options["timeout_graceful_shutdown"] == 3
+
+
+def test_serve_takes_uvicorns_environment(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever moves from uvicorn keeps it."""
+    monkeypatch.setenv("UVICORN_PORT", "9001")
+
+    call("serve", "main:app", "--ws", "auto")
+
+    assert served.options["port"] == 9001
+
+
+def test_uvicorns_own_command_keeps_its_defaults() -> None:
+    """Ours are those of copies."""
+    serving.command()
+
+    defaults = {param.name: param.default for param in uvicorn_main.params}
+    assert defaults["ws"] == "auto"
+    assert defaults["ws_per_message_deflate"] is True
+
+
+def test_serve_lists_all_options() -> None:
+    """Each of uvicorn's but its version."""
+    ours = {param.name for param in serving.command().params}
+
+    assert ours == {param.name for param in uvicorn_main.params} - {"version"}
+
+
+def test_serve_without_an_application_says_what_is_needed(served: Served) -> None:
+    """With an example."""
+    result = call("serve")
+
+    assert result.exit_code == 2
+    assert "an application is needed: wsupervisor serve MODULE:APP" in result.output
+    assert served.options == {}
+
+
+def test_a_uvicorn_that_is_too_old_is_an_error_that_helps(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the protocol class says, and how to do without it; no traceback."""
+    name = "supervisor.integrations.uvicorn"
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(metadata, "version", lambda of: "0.51.0")
+
+    result = call("serve", "main:app")
+
+    assert result.exit_code == 2
+    assert "needs uvicorn 0.52.1 or newer, and this is 0.51.0" in result.output
+    assert "--ws auto" in result.output
+    assert served.options == {}
+    assert call("serve", "main:app", "--ws", "auto").exit_code == 0
+
+
+def test_serve_without_uvicorn_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an extra."""
+    usual = builtins.__import__
+
+    def refuse(name: str, *more: Any) -> Any:
+        if name.startswith("uvicorn"):
+            raise ModuleNotFoundError(name)
+        return usual(name, *more)
+
+    monkeypatch.setitem(sys.modules, "uvicorn.main", None)
+    monkeypatch.setattr(builtins, "__import__", refuse)
+
+    result = call("serve", "main:app")
+
+    assert result.exit_code == 2
+    assert "pip install 'wsupervisor[uvicorn]'" in result.output
+
+
+def test_an_older_uvicorns_classes_are_named(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it takes no class of others, an unknown one is no traceback."""
+    for param in uvicorn_main.params:
+        if param.name == "ws":
+            monkeypatch.setattr(param, "type", click.Choice(["auto", "none"]))
+
+    result = call("serve", "main:app", "--ws", "mine:Protocol")
+
+    assert result.exit_code == 2
+    assert "this uvicorn knows auto, none" in result.output
+
+
+# bench
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--size", "10"], "at least 34 bytes"),
+        (["--size", "99999999"], "at most 16,777,216 bytes"),
+        (["--sockets", "0"], "1<=x<=28000"),
+        (["--sockets", "99999"], "1<=x<=28000"),
+        (["--rate", "-1"], "x>=0|0<=x"),
+        (["--duration", "0"], "0<x"),
+        (["--hello", "hi"], "--hello is for another server"),
+        (["--publish", "ws://127.0.0.1/"], "--publish is for another server"),
+        (["--header", "A:b"], "--header is for another server"),
+        (["ws://127.0.0.1:1/", "--asgi"], "used without URL"),
+        (["ws://127.0.0.1:1/", "--header", "nonsense"], "is not NAME:VALUE"),
+    ],
+)
+def test_bench_says_what_cannot_be(arguments: list[str], words: str) -> None:
+    """Before it starts anything."""
+    result = call("bench", *arguments)
+
+    assert result.exit_code == 2
+    text = " ".join(result.output.split())
+    assert any(word in text for word in words.split("|")), text
+
+
+def test_bench_says_that_a_url_is_none() -> None:
+    """With one that could be."""
+    result = call("bench", "127.0.0.1:8000")
+
+    assert result.exit_code == 1
+    assert "write it like ws://127.0.0.1:8000/path" in result.output
+
+
+def test_messages_are_shared_out() -> None:
+    """Over all publishers, and all of them."""
+    plan = Plan(url="", publish_url="", publishers=3, messages=11)
+
+    assert [plan.share(index) for index in range(3)] == [4, 4, 3]
+
+
+@pytest.mark.parametrize(("size", "window"), [(128, 256), (16384, 16), (1 << 20, 4)])
+def test_fewer_large_messages_are_on_their_way(size: int, window: int) -> None:
+    """No receiver should have more waiting than its mailbox holds."""
+    assert Plan(url="", publish_url="", size=size).in_flight == window
+
+
+def made(**values: Any) -> Report:
+    """Return a report, good but for ``values``."""
+    result = LoadResult(
+        sockets=200, delivered=2000, expected=2000, lost=0, surplus=0, other=0,
+        per_socket=(10,) * 200, closed=0, close_codes={}, seconds=2.0, first_published=1,
+        last_received=2, gaps=0, repeats=0, latency=Latency(2000, 0.001, 0.002, 0.003, 1.5),
+        last_receiver=LastReceiver(10, 0.002, 0.003, 0.004), client_busy=0.1, client_lag=0.001,
+    )  # fmt: skip
+    usual = Report(
+        plan=Plan(url="ws://h/<feed>", publish_url="ws://h/", sockets=200, rate=5.0,
+                  headers=(("Cookie", "secret"),)),
+        result=result, published=10, publishing_seconds=2.0, came_back=0, cpu_seconds=0.02,
+        connection_kib=25.0, timeline=[(0.0, 0.002), (1.0, 0.003)],
+        pace=[(0.1, 900.0), (0.2, 1100.0)], problem=None, interrupted=False,
+    )  # fmt: skip
+    return dataclasses.replace(usual, **values)
+
+
+def test_a_report_has_what_matters() -> None:
+    """In the units in which people speak of it."""
+    found = {name: value for name, value, _ in lines(made())}
+
+    assert found == {
+        "deliveries": "1,000 /s",
+        "publications": "5.0 /s",
+        "lost": "0",
+        "publish to receive, p50": "1.00 ms",
+        "publish to receive, p99": "2.00 ms",
+        "publish to receive, p99.9": "3.00 ms",
+        "last receiver, median": "2.00 ms",
+        "server CPU per delivery": "10.00 µs",
+        "server memory per connection": "25.0 KiB",
+        "client's own core": "10% busy",
+    }
+    assert made().warnings() == []
+
+
+def test_what_was_not_measured_is_said_not_to_be() -> None:
+    """And no number stands in for it."""
+    plan = Plan(url="ws://h/", publish_url="ws://h/", rate=0)
+    result = dataclasses.replace(made().result, latency=None, last_receiver=None)
+    report = made(plan=plan, result=result, cpu_seconds=None, connection_kib=None)
+
+    found = {name: value for name, value, _ in lines(report)}
+
+    for name in ("publish to receive", "server CPU per delivery", "server memory per connection"):
+        assert found[name] == "not measured"
+
+
+def test_deliveries_to_publishers_cost_the_server_too() -> None:
+    """In a chat they get what they send."""
+    assert made(came_back=2000).cpu_per_delivery == pytest.approx(0.02 / 4000)
+
+
+def test_publishers_that_were_too_slow_are_named() -> None:
+    """A rate that was not reached is not the one that was measured."""
+    (warning,) = made(published=8, publishing_seconds=2.0).warnings()
+
+    assert warning == "4 publications a second were reached, not 5."
+
+
+def test_json_keeps_secrets() -> None:
+    """It has the numbers, and of headers the names alone."""
+    data = json.loads(as_json(made()))
+
+    assert data["deliveries_per_second"] == 1000
+    assert data["result"]["latency"]["p99"] == 0.002
+    assert data["plan"]["headers"] == ["Cookie"]
+    assert "secret" not in json.dumps(data)
+
+
+def test_the_page_has_charts_and_loads_nothing() -> None:
+    """Text is text, whatever a URL contains."""
+    page = as_html(made())
+
+    assert page.count("<svg") == 2
+    assert "ws://h/&lt;feed&gt;" in page
+    assert "<feed>" not in page
+    assert "src=" not in page
+    assert "href=" not in page
+
+
+@pytest.mark.parametrize("largest", [0.0, 0.0031, 1.0, 7.0, 99.9, 1_234_567.0])
+def test_a_chart_holds_all_points(largest: float) -> None:
+    """Whatever their size: none is outside, and the axes begin at 0."""
+    svg = line_chart([(0.0, 0.0), (largest, largest), (largest * 2, largest / 2)], "x", "y")
+
+    points = svg.split('points="')[1].split('"')[0].split()
+    for point in points:
+        x, y = map(float, point.split(","))
+        assert 84 <= x <= 708
+        assert 12 <= y <= 186
