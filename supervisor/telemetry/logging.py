@@ -9,7 +9,7 @@ a library that nobody configured prints warnings and nothing else.
 from __future__ import annotations
 
 import logging
-from typing import cast
+from typing import Any, cast
 
 import structlog
 from structlog.typing import FilteringBoundLogger
@@ -26,11 +26,25 @@ def event_logger() -> FilteringBoundLogger:
         structlog.wrap_logger(
             logging.getLogger("wsupervisor"),
             processors=[
-                structlog.stdlib.filter_by_level,
                 structlog.processors.format_exc_info,
                 structlog.processors.KeyValueRenderer(key_order=["event"]),
             ],
-            wrapper_class=structlog.stdlib.BoundLogger,
+            wrapper_class=_LevelsFirst,
             cache_logger_on_first_use=True,
         ),
     )
+
+
+class _LevelsFirst(structlog.stdlib.BoundLogger):
+    """A logger for which an event that nobody wants costs a look at the level, and no exception."""
+
+    def _proxy_to_logger(self, method_name: str, *arguments: Any, **fields: Any) -> Any:
+        if self._logger.isEnabledFor(_LEVELS[method_name]):
+            return super()._proxy_to_logger(method_name, *arguments, **fields)
+        return None
+
+
+_LEVELS = {
+    "exception": logging.ERROR,
+    **{name.lower(): level for name, level in logging.getLevelNamesMapping().items()},
+}
