@@ -307,6 +307,21 @@ def test_publishers_that_were_too_slow_are_named() -> None:
     assert warning == "4 publications a second were reached, not 5."
 
 
+@pytest.mark.parametrize(
+    ("cpu", "client", "warns"), [(0.8, 0.3, True), (1.9, 0.3, False), (0.8, 0.8, False)]
+)
+def test_a_run_that_nobody_was_busy_with_is_doubtful(
+    cpu: float, client: float, warns: bool
+) -> None:
+    """As fast as possible is as fast as the server or the client can."""
+    plan = Plan(url="ws://h/", publish_url="ws://h/", rate=0)
+    result = dataclasses.replace(made().result, client_busy=client)
+
+    found = made(plan=plan, result=result, cpu_seconds=cpu).warnings()
+
+    assert any("was busy" in warning for warning in found) is warns
+
+
 def test_json_keeps_secrets() -> None:
     """It has the numbers, and of headers the names alone."""
     data = json.loads(as_json(made()))

@@ -35,6 +35,9 @@ ENOUGH_SOCKETS = 100
 STUCK = 1.0
 """Seconds without any delivery after which what is missing is taken for lost."""
 
+IDLE = 0.75
+"""Share of its core below which a process was not what kept the others from going faster."""
+
 T = TypeVar("T")
 
 
@@ -100,6 +103,12 @@ class Report:
         found = [] if self.problem is None else [f"Publishing ended early: {self.problem}."]
         found += self.result.warnings()
         wanted = self.plan.rate
+        server, client = self.server_busy, self.result.client_busy
+        if not wanted and server is not None and server < IDLE and client < IDLE:
+            found.append(
+                f"Neither the server ({server:.0%}) nor the client ({client:.0%}) was busy: other "
+                "processes had the CPU, or --window is too small."
+            )
         if wanted and self.publishing_seconds > 0.5:
             reached = self.published / self.publishing_seconds
             if reached < 0.95 * wanted:
