@@ -72,11 +72,12 @@ def main() -> int:
     BUILD.mkdir(parents=True, exist_ok=True)
     results.save(BUILD / "results.json")
     _write(results, BUILD)
-    if complete or arguments.page:
+    interrupted = bool(results.about.get("interrupted"))
+    if (complete or arguments.page) and not interrupted:
         _write(results, REFERENCE)
     _summary(results, console)
     console.print(f"Raw results and page: {BUILD.relative_to(ROOT)}/", highlight=False)
-    return 0
+    return 130 if interrupted else 0
 
 
 def _measure(scenarios: list[Scenario], options: Options, console: Console) -> Results:
@@ -121,6 +122,7 @@ def _measure(scenarios: list[Scenario], options: Options, console: Console) -> R
         "members": options.members,
         "rounds": options.rounds,
         "seconds": options.seconds,
+        "shrink": options.shrink,
         "versions": environment.versions,
     }
     if machine.client_core is None:

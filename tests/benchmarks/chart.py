@@ -17,7 +17,7 @@ TITLE = "Deliveries per second, 128 B, logarithmic"
 LABEL, PLOT, VALUE = 240, 460, 90
 """Widths of the names, the bars and the numbers, in pixels."""
 
-BAR, GAP, TOP = 11, 12, 56
+BAR, GAP, TOP = 13, 10, 56
 
 STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #1f2328; }
@@ -79,7 +79,7 @@ def draw(results: Results) -> str | None:
                     f'<rect class="{"ab"[index]}" x="{LABEL}" y="{top}" '
                     f'width="{width(rate):.1f}" height="{BAR - 1}"/>'
                 )
-                lines.append(_text(LABEL + width(rate) + 4, top + 9, _short(rate), "quiet"))
+                lines.append(_text(LABEL + width(rate) + 4, top + 10, _short(rate), "quiet"))
     return "\n".join([*lines, "</svg>", ""])
 
 

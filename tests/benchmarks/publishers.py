@@ -16,7 +16,7 @@ from typing import Protocol
 from supervisor.cli.load import HttpPublisher, Receivers, payload
 from tests.benchmarks.servers import ServerOfPeer
 
-__all__ = ["CommandedPublisher", "NatsPublisher", "NchanPublisher", "Publisher"]
+__all__ = ["DEPTH", "CommandedPublisher", "NatsPublisher", "NchanPublisher", "Publisher"]
 
 DEPTH, DEPTH_BYTES = 64, 256 * 1024
 """Publications, and their bytes, that wait together; as tests/benchmarks/peers/control.py."""

@@ -8,8 +8,11 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.benchmarks.chart import draw
+from tests.benchmarks.environment import ROOT
+from tests.benchmarks.lineup import PEERS
 from tests.benchmarks.page import render
 from tests.benchmarks.results import Results, Row, Spread
+from tests.benchmarks.scenarios import SCENARIOS, find_peer
 from tests.benchmarks.targets import TARGETS, Target
 
 ABOUT = {
@@ -20,6 +23,7 @@ ABOUT = {
     "pinned": True,
     "members": 1000,
     "rounds": 3,
+    "shrink": 1,
     "versions": {"Python": "3.11"},
 }
 
@@ -84,6 +88,27 @@ def test_targets_compare_medians_of_one_run() -> None:
     }
 
 
+VALUES = ("rate", "cpu_us", "last_ms", "p99_ms", "gc_ms", "growth_kib", "kib", "seconds", "cpu_s")
+
+
+def test_a_complete_run_has_a_verdict_on_every_target() -> None:
+    """Each compares what some scenario measures of a peer that takes part in it."""
+    values = dict.fromkeys(VALUES, 1.0)
+    found = results(
+        *(Row(scenario.key, peer.key, values) for scenario in SCENARIOS for peer in scenario.peers)
+    )
+
+    assert [target.what for target in TARGETS if target.verdict(found).value is None] == []
+
+
+def test_every_peer_is_explained() -> None:
+    """The page on how it is measured says what each row is, by the name that the tables use."""
+    explained = (ROOT / "docs/explanation/benchmarks.md").read_text()
+
+    assert [peer.label for peer in PEERS if f"| {peer.label} |" not in explained] == []
+    assert all(find_peer(peer.key) == peer for scenario in SCENARIOS for peer in scenario.peers)
+
+
 def test_a_page_without_a_run_has_no_figures() -> None:
     """It says that nothing was measured."""
     page = render(Results())
@@ -112,6 +137,14 @@ def test_a_page_names_who_is_missing_and_what_failed() -> None:
     assert "- Nchan (nginx): no nginx on this machine" in page
 
 
+def test_a_page_of_a_quick_run_says_how_many_receivers_there_were() -> None:
+    """A table's title tells of more."""
+    found = results(Row("idle", "ours", {"kib": 9.0}))
+    found.about["shrink"] = 10
+
+    assert "with 500 receivers only" in render(found)
+
+
 def test_the_chart_is_a_drawing_of_what_was_measured() -> None:
     """A bar for each figure; nothing without figures."""
     drawn = draw(results(row("ours", 4_000_000.0), row("nats", 1_400_000.0)))
@@ -120,7 +153,7 @@ def test_the_chart_is_a_drawing_of_what_was_measured() -> None:
     bars = [
         element
         for element in ElementTree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}rect")
-        if element.get("height") == "10" and element.get("width") != "10"
+        if element.get("height") != element.get("width")
     ]
     assert len(bars) == 2
     assert "4 M" in drawn
