@@ -21,7 +21,7 @@ from supervisor.cli import entry
 from supervisor.cli import serve as serving
 from supervisor.cli.bench.chart import as_html, line_chart
 from supervisor.cli.bench.plan import Plan
-from supervisor.cli.bench.report import as_json, lines
+from supervisor.cli.bench.report import as_json, lines, title
 from supervisor.cli.bench.run import Report
 from supervisor.cli.commands import wsupervisor
 from supervisor.cli.load import LastReceiver, Latency, LoadResult
@@ -293,6 +293,15 @@ def test_what_was_not_measured_is_said_not_to_be() -> None:
 
     for name in ("publish to receive", "server CPU per delivery", "server memory per connection"):
         assert found[name] == "not measured"
+
+
+def test_a_run_with_losses_is_marked() -> None:
+    """Where nobody overlooks it; so is one that was interrupted."""
+    result = dataclasses.replace(made().result, lost=3)
+
+    assert title(made()) == "200 sockets at ws://h/<feed>"
+    assert title(made(result=result)).endswith(" (with losses)")
+    assert title(made(result=result, interrupted=True)).endswith(" (interrupted, with losses)")
 
 
 def test_deliveries_to_publishers_cost_the_server_too() -> None:

@@ -32,7 +32,7 @@ def lines(report: Report) -> list[tuple[str, str, str]]:
             if report.publishing_seconds
             else "",
             f"{report.published:,} of {plan.size:,} bytes, "
-            + ("as fast as possible" if not plan.rate else f"{plan.rate:,g} /s wanted"),
+            + ("at full speed" if not plan.rate else f"{plan.rate:,g} /s wanted"),
         ),
         (
             "lost",
@@ -43,7 +43,7 @@ def lines(report: Report) -> list[tuple[str, str, str]]:
         ),
     ]
     if result.latency is None:
-        why = "only with a rate: how long messages queue says little" if not plan.rate else ""
+        why = "at full speed they queue" if not plan.rate else ""
         found.append(("publish to receive", NOT_MEASURED, why))
     else:
         latency, last = result.latency, result.last_receiver
@@ -74,7 +74,7 @@ def lines(report: Report) -> list[tuple[str, str, str]]:
         (
             "client's own core",
             f"{result.client_busy:.0%} busy",
-            f"its event loop late by up to {_ms(result.client_lag)}",
+            f"up to {_ms(result.client_lag)} late",
         ),
     ]
     return found
@@ -94,9 +94,15 @@ def as_table(report: Report) -> Table:
 def title(report: Report) -> str:
     """Return one line that says what was measured."""
     plan = report.plan
-    return f"{plan.sockets:,} sockets at {plan.url}" + (
-        " (interrupted)" if report.interrupted else ""
-    )
+    marks = [
+        mark
+        for mark, applies in (
+            ("interrupted", report.interrupted),
+            ("with losses", report.result.lost > 0),
+        )
+        if applies
+    ]
+    return f"{plan.sockets:,} sockets at {plan.url}" + (f" ({', '.join(marks)})" if marks else "")
 
 
 def as_json(report: Report) -> str:
