@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 from actors.connection import ConnectionActor
 from actors.exits import ExitReason
-from actors.interfaces import Member, TransportListener
+from actors.interfaces import Member, Transport, TransportListener
 from actors.mailbox import Mailbox
 from actors.membership import Membership
 from actors.messages import Chunk, RoomMessage
@@ -76,14 +76,14 @@ class NullListener:
         raise error
 
 
-def connect(runtime: Runtime, transport: NullTransport, number: int) -> ConnectionActor:
+def connect(runtime: Runtime, transport: Transport, number: int) -> ConnectionActor:
     """Start a connection actor, with a mailbox of the default size."""
     actor = ConnectionActor(number, transport, TEXT, NullListener())
     runtime.spawn(actor, Mailbox[Chunk](1024, 1 << 20), name="connection")
     return actor
 
 
-def open_room(runtime: Runtime, transports: list[NullTransport]) -> RoomActor[Member]:
+def open_room(runtime: Runtime, transports: Sequence[Transport]) -> RoomActor[Member]:
     """Start a room whose members write to ``transports``."""
     membership: Membership[Member] = Membership()
     for number, transport in enumerate(transports):

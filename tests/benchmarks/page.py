@@ -58,7 +58,11 @@ _COLUMNS = {
         _Column("gc_ms", "longest collection, ms"),
     ),
     Kind.STALLED: (
-        _Column("rate", "deliveries/s to the others", "{:,.0f}"),
+        _Column("kept", "the others' rate, of that before", "{:.2f}"),
+        _Column("rate_alone", "before, deliveries/s", "{:,.0f}"),
+        _Column("rate", "while one stalls", "{:,.0f}"),
+        _Column("cpu_alone_us", "CPU per delivery before, µs", "{:.2f}"),
+        _Column("cpu_us", "while one stalls, µs", "{:.2f}"),
         _Column("growth_kib", "growth of memory, KiB", "{:,.0f}"),
     ),
     Kind.IDLE: (_Column("kib", "KiB per connection"),),
@@ -201,6 +205,8 @@ def _cell(spread: Spread | None, column: _Column) -> str:
     if spread is None:
         return ""
     form = column.form.format
+    if spread.least == spread.most:
+        return form(spread.median)
     return f"{form(spread.median)} ({form(spread.least)} to {form(spread.most)})"
 
 

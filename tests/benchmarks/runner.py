@@ -25,6 +25,9 @@ from tests.benchmarks.sessions import Measured, Session, start_server
 
 __all__ = ["Options", "Runner", "most_descriptors"]
 
+FILL = 6 << 20
+"""Bytes after which nothing of a socket that stalls has space left: the kernel takes 4 MiB."""
+
 TROUBLE = (ServerError, LoadError, OSError, TimeoutError, EOFError)
 """What a server may do wrong."""
 
@@ -140,34 +143,26 @@ class Runner:
         return self._row(scenario, peer, measured, values)
 
     async def _stalled(self, scenario: Scenario, peer: Peer) -> Row:
-        """
-        Publish in bursts, each of which all who read have to get before the next.
-
-        So nobody but the one that stalls can be behind, with any policy.
-        """
+        """Publish while everybody reads, and then, to the same, while one does not."""
         session = await Session.open(peer, self.options.members, self.environment, self.machine)
         try:
-            pace = await session.pace(scenario.mode, scenario.size)
-            if scenario.stall:
-                session.receivers.pause_reading(0)
+            burst = max(2, round(await session.pace(scenario.mode, scenario.size) / 4))
             session.publisher = CommandedPublisher(session.server, 5.0)
+            seconds = 4 * self.options.seconds
+            alone = await _in_bursts(session, scenario, burst, seconds)
             before = session.server.process.rss_kib()
-            delivered, lost, note = 0, 0, ""
-            began = time.monotonic()
-            while (elapsed := time.monotonic() - began) < 4 * self.options.seconds:
-                count = max(2, round(pace / 4))
-                try:
-                    measured = await session.run(scenario.mode, count, scenario.size)
-                except (ServerError, TimeoutError):
-                    elapsed = time.monotonic() - began
-                    delivered += sum(session.receivers.result().per_socket[1:])
-                    note = "stood still"
-                    break
-                delivered += sum(measured.result.per_socket[1:])
-                lost += measured.result.lost
-            growth = session.server.process.rss_kib() - before
-            values = {"rate": delivered / elapsed, "growth_kib": float(growth)}
-            return Row(scenario.key, peer.key, values, lost, note)
+            session.receivers.pause_reading(0)
+            stalled = await _in_bursts(session, scenario, burst, seconds, FILL // scenario.size)
+            values = {
+                "rate_alone": alone.rate,
+                "rate": stalled.rate,
+                "kept": stalled.rate / alone.rate,
+                "cpu_alone_us": alone.cpu_us,
+                "cpu_us": stalled.cpu_us,
+                "growth_kib": float(session.server.process.rss_kib() - before),
+            }
+            note = "stood still" if stalled.stood_still else ""
+            return Row(scenario.key, peer.key, values, alone.lost + stalled.lost, note)
         finally:
             await session.close()
 
@@ -272,6 +267,45 @@ class Runner:
         values["publications"] = (result.expected or 0) / result.sockets
         note = f"{result.closed} connections ended" if result.closed else ""
         return Row(scenario.key, peer.key, values, lost, note)
+
+
+@dataclass(frozen=True)
+class _Bursts:
+    """What all receivers but the first got of bursts of publications."""
+
+    rate: float
+    cpu_us: float
+    lost: int
+    stood_still: bool
+
+
+async def _in_bursts(
+    session: Session, scenario: Scenario, burst: int, seconds: float, least: int = 0
+) -> _Bursts:
+    """
+    Publish bursts, each of which all who read have to get before the next.
+
+    So nobody but one that stalls can be behind, with any policy. It takes ``seconds``, and up to
+    three times as long for the ``least`` number of publications.
+    """
+    published, delivered, lost, stood_still = 0, 0, 0, False
+    spent = session.server.process.cpu_seconds()
+    began = time.monotonic()
+    while not stood_still:
+        elapsed = time.monotonic() - began
+        if elapsed > seconds and (published >= least or elapsed > 3 * seconds):
+            break
+        try:
+            result = (await session.run(scenario.mode, burst, scenario.size)).result
+        except (ServerError, TimeoutError):
+            result, stood_still = session.receivers.result(), True
+        else:
+            lost += result.lost
+        published += burst
+        delivered += sum(result.per_socket[1:])
+    elapsed = time.monotonic() - began
+    spent = session.server.process.cpu_seconds() - spent
+    return _Bursts(delivered / elapsed, spent / max(delivered, 1) * 1e6, lost, stood_still)
 
 
 async def _until_members(server: ServerOfPeer, count: int) -> None:

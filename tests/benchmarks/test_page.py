@@ -88,7 +88,18 @@ def test_targets_compare_medians_of_one_run() -> None:
     }
 
 
-VALUES = ("rate", "cpu_us", "last_ms", "p99_ms", "gc_ms", "growth_kib", "kib", "seconds", "cpu_s")
+VALUES = (
+    "rate",
+    "cpu_us",
+    "last_ms",
+    "p99_ms",
+    "gc_ms",
+    "kept",
+    "growth_kib",
+    "kib",
+    "seconds",
+    "cpu_s",
+)
 
 
 def test_a_complete_run_has_a_verdict_on_every_target() -> None:
@@ -119,9 +130,9 @@ def test_a_page_without_a_run_has_no_figures() -> None:
 
 def test_a_page_marks_runs_that_lost() -> None:
     """They are shown, and not to be compared."""
-    page = render(results(row("ours", 40.0), row("picows", 50.0, lost=3)))
+    page = render(results(row("ours", 40.0), row("picows", 50.0, lost=3), row("picows", 60.0)))
 
-    assert "| picows | 50 (50 to 50) | 20000.00 (20000.00 to 20000.00) | **3** |" in page
+    assert "| picows | 55 (50 to 60) | 18333.33 (16666.67 to 20000.00) | **3** |" in page
     assert "picows lost messages" in page
     assert "fast path lost messages" not in page
 
