@@ -80,9 +80,9 @@ class WireTransport:
         "_over",
         "_paused",
         "_server",
+        "_sink",
         "_tcp",
         "_window_bits",
-        "_write",
         "close_timeout",
         "kept_open",
         "on_lost",
@@ -94,7 +94,7 @@ class WireTransport:
     def __init__(self, tcp: asyncio.Transport, server: FrameServer) -> None:
         self._tcp = tcp
         self._server: FrameServer | None = server  # until the end: they would keep each other
-        self._write: Callable[[bytes], object] = tcp.write
+        self._sink: asyncio.WriteTransport | _Closed = tcp  # what takes bytes, until the end
         self._window_bits = 0  # of compressed messages; 0 while there are none
         self._form: Hashable = WireTransport  # what chunks keep the bytes for this socket under
         self._paused = False
@@ -117,7 +117,7 @@ class WireTransport:
         wire: Any = forms.get(self._form)
         if wire is None:
             wire = forms[self._form] = self._encode(chunk)
-        self._write(wire)
+        self._sink.write(wire)
         return not self._paused
 
     def close(self, code: int, reason: str) -> bool:
@@ -198,7 +198,7 @@ class WireTransport:
             on_lost(code, reason)
 
     def _end(self) -> None:
-        self._write = _refuse
+        self._sink = _CLOSED
         self._server = None
         self.on_lost = None
 
@@ -252,5 +252,13 @@ def _with_header(first: int, data: bytes) -> bytes:
     return struct.pack("!BBQ", first, 127, size) + data
 
 
-def _refuse(_: bytes) -> NoReturn:
-    raise TransportClosed("the socket was closed")
+class _Closed:
+    """Takes the place of a transport that must not be written to any more."""
+
+    __slots__ = ()
+
+    def write(self, _: bytes) -> NoReturn:
+        raise TransportClosed("the socket was closed")
+
+
+_CLOSED = _Closed()
