@@ -31,7 +31,7 @@ class StubTransport:
         UnsupportedSocket: If it has none of them.
     """
 
-    __slots__ = ("_job", "_listener", "_runtime", "_socket")
+    __slots__ = ("_job", "_listener", "_over", "_runtime", "_socket")
 
     def __init__(self, socket: Any, runtime: Runtime) -> None:
         if not can_send(socket):
@@ -43,6 +43,7 @@ class StubTransport:
         self._runtime = runtime
         self._listener: TransportListener
         self._job: Job | None = None
+        self._over = False  # closed, or given up
 
     def attach(self, listener: TransportListener) -> None:
         """Name the listener."""
@@ -52,6 +53,8 @@ class StubTransport:
         """Send each frame; see :class:`actors.interfaces.Transport`."""
         if says_disconnected(self._socket):
             raise TransportClosed("the socket says that it is disconnected")
+        if self._over:
+            raise TransportClosed("the socket was closed")
 
         def written(error: BaseException | None) -> None:
             self._job = None
@@ -67,6 +70,7 @@ class StubTransport:
 
     def close(self, code: int, reason: str) -> bool:
         """Close the socket if it can be closed; see :class:`actors.interfaces.Transport`."""
+        self._over = True
         if not callable(getattr(self._socket, "close", None)):
             return True
 
@@ -81,6 +85,7 @@ class StubTransport:
 
     def abort(self) -> None:
         """Cancel what is under way."""
+        self._over = True
         if self._job is not None:
             self._job.cancel()
             self._job = None

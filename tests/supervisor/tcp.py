@@ -1,4 +1,4 @@
-"""A TCP transport of which the test says how much the peer takes."""
+"""A TCP transport of which the test says how much the peer takes, and a wire over it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["FakeTcp"]
+from supervisor.transports.wire import WireTransport
+from tests.frames import CLOSE, client_frame, close_payload
+
+__all__ = ["FakeTcp", "WireServer"]
 
 
 class FakeTcp(asyncio.Transport):
@@ -129,3 +132,39 @@ class FakeTcp(asyncio.Transport):
             self.over = True
             lost: Callable[[Exception | None], object] = self.protocol.connection_lost
             asyncio.get_running_loop().call_soon(lost, error)
+
+
+class WireServer:
+    """
+    The protocol class that owns a wire: only what the wire asks of it.
+
+    Attributes:
+        closes: Code, reason and patience of each close that the wire asked for.
+    """
+
+    def __init__(self) -> None:
+        self.tcp = FakeTcp(self)
+        self.wire = WireTransport(self.tcp, self)
+        self.closes: list[tuple[int, str, float]] = []
+
+    async def send(self, event: Any) -> None:
+        """Stand for the ASGI send of this socket."""
+
+    def close_handshake(self, code: int, reason: str, timeout: float) -> None:
+        """Send the close frame; the peer has a while to read it."""
+        self.closes.append((code, reason, timeout))
+        self.tcp.write(client_frame(CLOSE, close_payload(code, reason), masked=False))
+        if not self.tcp.over:
+            asyncio.get_running_loop().call_later(timeout, self.tcp.abort)
+
+    def drop_unread(self) -> None:
+        """Have nothing to drop."""
+
+    def pause_writing(self) -> None:
+        self.wire.pause()
+
+    def resume_writing(self) -> None:
+        self.wire.resume()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.wire.lost(1006, str(error or ""))
