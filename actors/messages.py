@@ -84,11 +84,12 @@ class Chunk(Message):
         frames: At least one frame.
         forms: What transports made of the frames (ASGI events, wire bytes), by form:
             made once, whoever asks first, and used by every transport of that kind.
+        parts: The chunks that this one was joined from, which have forms of their own; or None.
         on_settled: Called once with True when it was written, with False when it never will
             be; only for chunks of a single receiver. Must not raise.
     """
 
-    __slots__ = ("count", "forms", "frames", "key", "on_settled", "pinned", "size")
+    __slots__ = ("count", "forms", "frames", "key", "on_settled", "parts", "pinned", "size")
 
     def __init__(
         self,
@@ -105,14 +106,17 @@ class Chunk(Message):
         self.pinned = pinned
         self.on_settled = on_settled
         self.forms: dict[Hashable, object] | None = None
+        self.parts: tuple[Chunk, ...] | None = None
 
     @staticmethod
     def join(chunks: list[Chunk]) -> Chunk:
         """Return one chunk of all frames; only the last of ``chunks`` may have an ``on_settled``."""
-        return Chunk(
+        joined = Chunk(
             tuple(frame for chunk in chunks for frame in chunk.frames),
             on_settled=chunks[-1].settle if chunks[-1].on_settled is not None else None,
         )
+        joined.parts = tuple(chunks)
+        return joined
 
     def singles(self) -> list[Chunk]:
         """Return each frame as a chunk of its own; for a chunk of one, itself."""

@@ -215,6 +215,8 @@ def _closed_over(function: FunctionType, name: str) -> Any:
 
 def _events(chunk: Chunk) -> tuple[dict[str, Any], ...]:
     """Return the ASGI events of ``chunk``: made once, shared by all sockets."""
+    if chunk.parts is not None:
+        return tuple(event for part in chunk.parts for event in _events(part))
     if chunk.forms is None:
         chunk.forms = {}
     events = chunk.forms.get(AsgiTransport)

@@ -112,11 +112,9 @@ class WireTransport:
     def write(self, chunk: Chunk) -> bool:
         """Write all frames of ``chunk`` at once; what the kernel does not take is buffered."""
         forms = chunk.forms
-        if forms is None:
-            forms = chunk.forms = {}
-        wire: Any = forms.get(self._form)
+        wire: Any = forms.get(self._form) if forms is not None else None
         if wire is None:
-            wire = forms[self._form] = self._encode(chunk)
+            wire = self._encode(chunk)
         self._sink.write(wire)
         return not self._paused
 
@@ -203,9 +201,20 @@ class WireTransport:
         self.on_lost = None
 
     def _encode(self, chunk: Chunk) -> bytes:
-        if not self._window_bits:
-            return b"".join(map(_frame, chunk.frames))
-        return b"".join(_deflated_frame(frame, self._window_bits) for frame in chunk.frames)
+        """Return what ``chunk`` is on the wire; made once for all sockets, whoever comes first."""
+        if chunk.parts is not None:  # others may get the same messages, joined in another way
+            return b"".join(map(self._encode, chunk.parts))
+        if chunk.forms is None:
+            chunk.forms = {}
+        wire: Any = chunk.forms.get(self._form)
+        if wire is None:
+            wire = chunk.forms[self._form] = b"".join(map(self._encode_frame, chunk.frames))
+        return wire  # type: ignore[no-any-return]  # only this function writes the form
+
+    def _encode_frame(self, frame: Frame) -> bytes:
+        if self._window_bits:
+            return _deflated_frame(frame, self._window_bits)
+        return _frame(frame)
 
 
 def find_wire(scope: dict[str, Any], send: Any) -> WireTransport | None:
