@@ -14,6 +14,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,11 +108,11 @@ def prepare(say: Callable[[str], None]) -> Environment:
 
 
 def _install_python_peers(say: Callable[[str], None]) -> None:
-    inputs = [ROOT / "pyproject.toml", ROOT / "tests/constraints/newest.txt"]
-    inputs.append(HERE / "requirements.txt")
-    state = hashlib.sha256(
-        b"\0".join([str(ROOT).encode(), *(path.read_bytes() for path in inputs)])
-    ).hexdigest()
+    pins = ROOT / "tests/constraints/newest.txt"
+    wanted = HERE / "requirements.txt"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    made_from = (str(ROOT), json.dumps(project), pins.read_text(), wanted.read_text())
+    state = hashlib.sha256("\0".join(made_from).encode()).hexdigest()
     stamp = VENV / ".ready"
     if stamp.is_file() and stamp.read_text() == state:
         return
@@ -119,9 +120,9 @@ def _install_python_peers(say: Callable[[str], None]) -> None:
     shutil.rmtree(VENV, ignore_errors=True)
     _run([sys.executable, "-m", "venv", str(VENV)])
     pip = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install"]
-    pins = ["--constraint", str(inputs[1])]
-    _run([*pip, "--upgrade", "pip", *pins])
-    _run([*pip, "--editable", ".[uvicorn]", "--requirement", str(inputs[2]), *pins])
+    pinned = ["--constraint", str(pins)]
+    _run([*pip, "--upgrade", "pip", *pinned])
+    _run([*pip, "--editable", ".[uvicorn]", "--requirement", str(wanted), *pinned])
     stamp.write_text(state)
 
 
