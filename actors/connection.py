@@ -158,7 +158,7 @@ class ConnectionActor(Actor[Chunk]):
 
     async def deliver_when_space(self, chunk: Chunk, *, timeout: float) -> Offer:
         """
-        Queue ``chunk`` as soon as there is space; close with 3008 if there is none in time.
+        Write or queue ``chunk`` as soon as there is space; close with 3008 if that takes too long.
 
         Never raises. Cancelling queues nothing.
 
@@ -167,7 +167,7 @@ class ConnectionActor(Actor[Chunk]):
             timeout: Longest wait, in seconds.
         """
         try:
-            return await self.cell.ref.put(chunk, timeout=timeout)
+            return await self.cell.ref.put(chunk, timeout=timeout, at_once=True)
         except MailboxFull:
             text = f"no space in the mailbox for {timeout:.3g} s"
             self.close(ExitReason(Ending.SLOW, CloseCode.SLOW, text))

@@ -15,6 +15,7 @@ mailbox. The membership is handed in, because it outlives a crashed room actor.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Hashable
 from typing import Generic, TypeVar
@@ -58,7 +59,7 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
         listener: Told of joins, leaves and losses.
         on_fault: Told of data that a wire format cannot express.
         capacity: Most members; a further one is refused with :class:`RoomFull`. None: no limit.
-        block_timeout: Longest time in seconds that one fan-out waits for members without space.
+        block_timeout: Longest time in seconds that a fan-out waits for a member without space.
     """
 
     __slots__ = (
@@ -188,14 +189,38 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
                 _deliver_joined(chunk, members, fan_out)
 
     async def _publish_held(self, fan_out: _FanOut[M], mailbox: Mailbox[RoomMessage]) -> None:
-        """Wait for the members that have no space; one that gets none in time is closed."""
-        clock = self.cell.runtime.clock
-        deadline = clock() + self._block_timeout
-        for member, chunk, index in fan_out.held:
-            offer = await member.deliver_when_space(chunk, timeout=max(0.0, deadline - clock()))
-            fan_out.note(member, offer, index)
+        """Wait for the members that have no space, all at once, so that each is judged by itself."""
+        runtime = self.cell.runtime
+        left = len(fan_out.held)
+        served: asyncio.Future[None] = runtime.loop.create_future()
+
+        def done(error: BaseException | None) -> None:
+            nonlocal left
+            left -= 1
+            if served.done():
+                return
+            if error is not None:
+                served.set_exception(error)
+            elif not left:
+                served.set_result(None)
+
+        jobs = [
+            runtime.run(self._serve(member, fan_out), name=f"{self.cell.name} waits", on_done=done)
+            for member in fan_out.held
+        ]
+        try:
+            await served
+        finally:
+            for job in jobs:
+                job.cancel()
         self._answer(fan_out)
         self._end_if_empty(mailbox)
+
+    async def _serve(self, member: M, fan_out: _FanOut[M]) -> None:
+        """Hand a member what it had no space for; one that gets none in time is closed."""
+        for chunk, index in fan_out.held[member]:
+            offer = await member.deliver_when_space(chunk, timeout=self._block_timeout)
+            fan_out.note(member, offer, index)
 
     def _answer(self, fan_out: _FanOut[M]) -> None:
         dropped = Counter[DropReason]()
@@ -221,15 +246,19 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
     def _publish_apart(self, fan_out: _FanOut[M], encoder: Encoder, members: dict[M, None]) -> None:
         """Deliver what can be encoded of a batch of which something cannot."""
         batch = fan_out.batch
+        singles: list[tuple[Chunk, int]] = []
         for index, publish in enumerate(batch):
             chunk = self._encode([publish], encoder) if len(batch) > 1 else None
             if chunk is not None:
-                _deliver_one(chunk, index, members, fan_out)
+                singles.append((chunk, index))
             else:
                 exclude = publish.publication.exclude
                 fan_out.unencodable[index] += sum(
                     member.identity not in exclude for member in members
                 )
+        if singles:  # of several, which exclude nobody
+            for member in members:
+                _deliver_singles(singles, member, fan_out)
 
 
 class _FanOut(Generic[M]):
@@ -240,7 +269,7 @@ class _FanOut(Generic[M]):
         batch: The publications.
         tallies: What became of each of them, counted.
         unencodable: How many members' formats cannot express it, for each of them.
-        held: What members had no space for, in order, with the index of the publication.
+        held: What each member had no space for, in order, with the index of the publication.
     """
 
     __slots__ = ("batch", "held", "tallies", "unencodable")
@@ -249,7 +278,7 @@ class _FanOut(Generic[M]):
         self.batch = batch
         self.tallies = [Counter[Offer]() for _ in batch]
         self.unencodable = [0] * len(batch)
-        self.held: list[tuple[M, Chunk, int]] = []
+        self.held: dict[M, list[tuple[Chunk, int]]] = {}
 
     def note(self, member: M, offer: Offer, index: int) -> None:
         """Count what became of publication ``index``, and have its publisher wait if it asked."""
@@ -290,7 +319,7 @@ def _deliver_one(chunk: Chunk, index: int, members: dict[M, None], fan_out: _Fan
         if offer is accepted_offer and latch is None:
             accepted += 1
         elif offer is Offer.FULL:
-            fan_out.held.append((member, chunk, index))
+            fan_out.held[member] = [(chunk, index)]
         else:
             fan_out.note(member, offer, index)
     fan_out.tallies[index][accepted_offer] += accepted
@@ -303,7 +332,7 @@ def _deliver_joined(chunk: Chunk, members: dict[M, None], fan_out: _FanOut[M]) -
     A member that is busy gets them one by one, so that its mailbox counts, and if need be
     drops, messages rather than chunks.
     """
-    singles: list[Chunk] | None = None
+    singles: list[tuple[Chunk, int]] | None = None
     tallies = fan_out.tallies
     accepted_offer = Offer.ACCEPTED
     at_once = 0
@@ -317,19 +346,17 @@ def _deliver_joined(chunk: Chunk, members: dict[M, None], fan_out: _FanOut[M]) -
                     tally[offer] += 1
         else:
             if singles is None:
-                singles = chunk.singles()
+                singles = [(single, index) for index, single in enumerate(chunk.singles())]
             _deliver_singles(singles, member, fan_out)
     for tally in tallies:
         tally[accepted_offer] += at_once
 
 
-def _deliver_singles(singles: list[Chunk], member: M, fan_out: _FanOut[M]) -> None:
+def _deliver_singles(singles: list[tuple[Chunk, int]], member: M, fan_out: _FanOut[M]) -> None:
     """Offer each to ``member``; after one that it has no space for, all the others wait too."""
-    for index, single in enumerate(singles):
+    for place, (single, index) in enumerate(singles):
         offer = member.deliver(single)
         if offer is Offer.FULL:
-            fan_out.held.extend(
-                (member, later, place) for place, later in enumerate(singles[index:], index)
-            )
+            fan_out.held[member] = singles[place:]
             return
         fan_out.tallies[index][offer] += 1
