@@ -183,7 +183,10 @@ class Delivery:
 
     def _tell(self, room: Hashable, publication: Publication) -> None:
         found = self._rooms.get(room)
-        if found is not None and found.ref.tell(Publish(publication)) is Offer.FULL:
+        if found is None:
+            return
+        # Whoever waits for space came first: without that a flood from here would starve it.
+        if found.ref.waiting or found.ref.tell(Publish(publication)) is Offer.FULL:
             raise MailboxFull(
                 f"room {room!r} holds its {self._settings.room_mailbox_messages} messages; await "
                 "publish() to wait for space"

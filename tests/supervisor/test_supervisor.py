@@ -1402,3 +1402,27 @@ async def test_a_refresh_storm_leaves_nothing(supervise: Supervise, peer: NewPee
         numbers = [int(message) for message in client.got]
         assert numbers == sorted(set(numbers))
     nothing_left(supervisor.nodes)
+
+
+async def test_who_publishes_without_waiting_does_not_overtake_who_waits(
+    supervise: Supervise, peer: NewPeer
+) -> None:
+    """Space in a room is for those who wait for it: a flood starves nobody."""
+    supervisor = supervise(room_mailbox_messages=1)
+    client = peer()
+    await enter(supervisor, client, rooms=["a"])
+    refused: list[MailboxFull] = []
+
+    def flood() -> None:
+        try:
+            supervisor.publish_nowait("a", "third")
+        except MailboxFull as error:
+            refused.append(error)
+
+    waiting = asyncio.create_task(supervisor.publish("a", "second"))
+    supervisor.publish_nowait("a", "first")
+    asyncio.get_running_loop().call_soon(flood)  # when "first" has gone, and "second" is not in
+    await waiting
+
+    assert client.got == ["first", "second"]
+    assert len(refused) == 1
