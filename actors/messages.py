@@ -59,21 +59,49 @@ class Frame:
     """
     One encoded application message.
 
-    Attributes:
+    Args:
         payload: ``str`` travels as a text frame, ``bytes`` as a binary one.
-        size: Bytes on the wire without the frame header.
         encoded: Whether a codec made the payload out of other data.
+
+    Attributes:
+        text: Whether it travels as a text frame.
+        size: Bytes on the wire without the frame header.
+        encoded: As it was given.
     """
 
-    __slots__ = ("encoded", "payload", "size")
+    __slots__ = ("_kept", "_offset", "encoded", "size", "text")
 
     def __init__(self, payload: str | bytes, *, encoded: bool = False) -> None:
-        self.payload = payload
+        self.text = isinstance(payload, str)
         self.encoded = encoded
         if isinstance(payload, str) and not payload.isascii():
             self.size = len(payload.encode("utf-8", "surrogatepass"))
         else:
             self.size = len(payload)
+        self._kept = payload
+        self._offset: int | None = None  # where the payload begins, when it is kept in other bytes
+
+    @property
+    def payload(self) -> str | bytes:
+        """What travels: ``str`` as a text frame, ``bytes`` as a binary one."""
+        if self._offset is None:
+            return self._kept
+        data = self._kept[self._offset :]
+        return data.decode() if isinstance(data, bytes) and self.text else data
+
+    def keep_in(self, data: bytes, offset: int) -> None:
+        """
+        Let go of the payload: from now on it is read out of ``data``.
+
+        A transport that has made wire bytes of a message, which all who wait for it share, need not
+        keep it a second time.
+
+        Args:
+            data: Bytes that end with the payload, as UTF-8 if it is text.
+            offset: Where in ``data`` it begins.
+        """
+        self._kept = data
+        self._offset = offset
 
 
 class Chunk(Message):

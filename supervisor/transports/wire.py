@@ -208,7 +208,11 @@ class WireTransport:
             chunk.forms = {}
         wire: Any = chunk.forms.get(self._form)
         if wire is None:
-            wire = chunk.forms[self._form] = b"".join(map(self._encode_frame, chunk.frames))
+            wire = b"".join(map(self._encode_frame, chunk.frames))
+            chunk.forms[self._form] = wire
+            if not self._window_bits and chunk.count == 1:
+                frame = chunk.frames[0]
+                frame.keep_in(wire, len(wire) - frame.size)
         return wire  # type: ignore[no-any-return]  # only this function writes the form
 
     def _encode_frame(self, frame: Frame) -> bytes:

@@ -181,3 +181,16 @@ async def test_an_answer_to_a_cancelled_question_goes_nowhere() -> None:
 def test_forms_start_empty() -> None:
     """A transport makes its form of a chunk when it first writes one."""
     assert Chunk((Frame("a"),)).forms is None
+
+
+@pytest.mark.parametrize("payload", ["", "text", "tëxt €", b"", b"\x00\xff"])
+def test_a_frame_whose_payload_is_kept_elsewhere_says_the_same(payload: str | bytes) -> None:
+    """What a transport has made of it may hold the payload, so that it is not kept twice."""
+    frame = Frame(payload)
+    data = b"header" + (payload.encode() if isinstance(payload, str) else payload)
+
+    frame.keep_in(data, len(data) - frame.size)
+
+    assert frame.payload == payload
+    assert type(frame.payload) is type(payload)
+    assert frame.text is isinstance(payload, str)
