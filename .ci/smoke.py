@@ -1,8 +1,9 @@
 """
 Try an installed ``wsupervisor`` outside its checkout.
 
-Without an extra: it imports, is typed, and came from where packages are installed. With
-``[uvicorn]``: a server serves both faces, and a client gets through them what was published.
+Without an extra: it imports, is typed, came from where packages are installed, and its command
+says what it lacks. With ``[cli,uvicorn]``: a server serves both faces, and a client gets through
+them what was published; the command serves, and measures what it serves.
 
 usage: python -I .ci/smoke.py CHECKOUT [EXTRA]
 """
@@ -10,7 +11,9 @@ usage: python -I .ci/smoke.py CHECKOUT [EXTRA]
 import asyncio
 import contextlib
 import importlib.metadata
+import json
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -85,12 +88,44 @@ async def served() -> None:
     print("wsupervisor[uvicorn]: both faces deliver")
 
 
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run ``wsupervisor`` as it was installed."""
+    script = Path(sys.executable).with_name("wsupervisor")
+    return subprocess.run(
+        [script, *arguments], capture_output=True, text=True, timeout=2 * DEADLINE, check=False
+    )
+
+
+def command_without_its_extra() -> None:
+    """Check that the command says what to install, and shows no traceback."""
+    ended = command("--version")
+    assert ended.returncode == 2, ended
+    assert "pip install 'wsupervisor[cli]'" in ended.stderr, ended
+    assert "Traceback" not in ended.stderr, ended
+    print("wsupervisor: the command says what it needs")
+
+
+def measured() -> None:
+    """Have the command serve its own application on the fast path, and measure it."""
+    version = importlib.metadata.version("wsupervisor")
+    assert version in command("--version").stdout
+    ended = command("bench", "--sockets", "20", "--duration", "1", "--json", "-")
+    assert ended.returncode == 0, ended
+    result = json.loads(ended.stdout)["result"]
+    assert result["lost"] == 0, result
+    assert result["delivered"] > 0, result
+    print(f"wsupervisor[cli,uvicorn]: {result['delivered']} deliveries measured, none lost")
+
+
 def main() -> None:
     """Run the checks that the installed extras allow."""
     checkout, *extras = sys.argv[1:]
     installed(Path(checkout).resolve())
     if extras:
         asyncio.run(served())
+        measured()
+    else:
+        command_without_its_extra()
 
 
 if __name__ == "__main__":
