@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from actors.exits import CloseCode
 from supervisor.errors import ConnectionRefused
@@ -46,9 +47,9 @@ class Admission:
             yield
         finally:
             self._reserved -= 1
-            self._reserved_users -= Counter([user])  # a difference keeps no zeros
+            _take_back(self._reserved_users, user)
             if client is not None:
-                self._reserved_clients -= Counter([client])
+                _take_back(self._reserved_clients, client)
 
     def check_rooms(self, count: int) -> None:
         """
@@ -89,3 +90,10 @@ class Admission:
                     f"an address may have {settings.max_connections_per_ip} connections",
                     429,
                 )
+
+
+def _take_back(reserved: Counter[Any], key: Hashable) -> None:
+    """Undo one reservation; what is not reserved any more leaves no zero behind."""
+    reserved[key] -= 1
+    if not reserved[key]:
+        del reserved[key]
