@@ -270,15 +270,17 @@ class _FanOut(Generic[M]):
         tallies: What became of each of them, counted.
         unencodable: How many members' formats cannot express it, for each of them.
         held: What each member had no space for, in order, with the index of the publication.
+        latches: Those of publishers who wait for sockets, too.
     """
 
-    __slots__ = ("batch", "held", "tallies", "unencodable")
+    __slots__ = ("batch", "held", "latches", "tallies", "unencodable")
 
     def __init__(self, batch: list[Publish]) -> None:
         self.batch = batch
         self.tallies = [Counter[Offer]() for _ in batch]
         self.unencodable = [0] * len(batch)
         self.held: dict[M, list[tuple[Chunk, int]]] = {}
+        self.latches = [publish.latch for publish in batch if publish.latch is not None]
 
     def note(self, member: M, offer: Offer, index: int) -> None:
         """Count what became of publication ``index``, and have its publisher wait if it asked."""
@@ -289,9 +291,8 @@ class _FanOut(Generic[M]):
 
 
 def _joinable(publish: Publish) -> bool:
-    """Whether it may share a chunk: the same for all members, and nobody waits for sockets."""
-    publication = publish.publication
-    return publish.latch is None and publication.key is None and not publication.exclude
+    """Whether it may share a chunk: it is the same for all members."""
+    return publish.publication.key is None and not publish.publication.exclude
 
 
 def _receipt(tally: Counter[Offer], unencodable: int) -> Receipt:
@@ -334,6 +335,7 @@ def _deliver_joined(chunk: Chunk, members: dict[M, None], fan_out: _FanOut[M]) -
     """
     singles: list[tuple[Chunk, int]] | None = None
     tallies = fan_out.tallies
+    latches = fan_out.latches
     accepted_offer = Offer.ACCEPTED
     at_once = 0
     for member in members:
@@ -341,6 +343,9 @@ def _deliver_joined(chunk: Chunk, members: dict[M, None], fan_out: _FanOut[M]) -
             offer = member.deliver(chunk)
             if offer is accepted_offer:
                 at_once += 1
+                if latches and not member.ready:
+                    for latch in latches:
+                        member.when_flushed(latch)
             else:
                 for tally in tallies:
                     tally[offer] += 1
@@ -359,4 +364,4 @@ def _deliver_singles(singles: list[tuple[Chunk, int]], member: M, fan_out: _FanO
         if offer is Offer.FULL:
             fan_out.held[member] = singles[place:]
             return
-        fan_out.tallies[index][offer] += 1
+        fan_out.note(member, offer, index)

@@ -442,18 +442,38 @@ async def test_a_membership_change_ends_a_batch(runtime: Runtime) -> None:
     assert second.payloads == ["b"]
 
 
-async def test_a_publisher_that_waits_for_sockets_has_a_chunk_of_its_own(
-    runtime: Runtime,
-) -> None:
-    """A latch belongs to one publication."""
-    member = FakeMember()
-    room = Room(runtime, member)
-    room.ref.tell(Publish(Publication("a", TEXT)))
-    room.ref.tell(Publish(Publication("b", TEXT), FlushLatch()))
+async def test_publishers_that_wait_for_sockets_share_a_chunk(runtime: Runtime) -> None:
+    """Each of them waits for those that could not take it at once."""
+    ready, busy = FakeMember(), FakeMember()
+    busy.ready = False
+    room = Room(runtime, ready, busy)
+    latches = [FlushLatch(), FlushLatch()]
+    room.ref.tell(Publish(Publication("a", TEXT), latches[0]))
+    room.ref.tell(Publish(Publication("b", TEXT), latches[1]))
     room.ref.tell(Publish(Publication("c", TEXT)))
     await settle()
 
-    assert [chunk.count for chunk in member.chunks] == [1, 1, 1]
+    assert [chunk.count for chunk in ready.chunks] == [3]
+    assert [chunk.count for chunk in busy.chunks] == [1, 1, 1]
+    assert busy.latches == latches
+
+
+async def test_publishers_wait_for_a_socket_that_holds_their_chunk_back(runtime: Runtime) -> None:
+    """A member that was ready, and is not any more, has all of the chunk in hand."""
+    member = FakeMember()
+    room = Room(runtime, member)
+
+    def hold() -> None:
+        member.ready = False
+
+    member.on_deliver = hold
+    latches = [FlushLatch(), FlushLatch()]
+    for latch in latches:
+        room.ref.tell(Publish(Publication("a", TEXT), latch))
+    await settle()
+
+    assert [chunk.count for chunk in member.chunks] == [2]
+    assert member.latches == latches
 
 
 async def test_other_actors_run_between_two_fan_outs(runtime: Runtime) -> None:

@@ -777,7 +777,10 @@ async def test_one_that_drops_a_message_and_then_fails_is_counted_once(manage: M
     failing.send_text = fail_later  # type: ignore[method-assign]
     await manager.connect(failing, "a")
 
-    receipts = await asyncio.gather(*(manager.send_to_room(str(n), "a") for n in range(3)))
+    first = asyncio.create_task(manager.send_to_room("0", "a"))
+    await settle()  # it is on its way; the others would travel with it
+    others = await asyncio.gather(*(manager.send_to_room(str(n), "a") for n in range(1, 3)))
+    receipts = [await first, *others]
 
     assert receipts == [
         Receipt(0, {DropReason.SEND_FAILED: 1}),
