@@ -9,7 +9,7 @@ takes no more and when it does again, learns of the end without a reader, and ca
 
 A socket that no supervisor takes over behaves as with uvicorn's class, but for this: text that
 is no UTF-8 closes with 1007 without a traceback in the log, a peer that floods a full socket
-with pings gets no pongs, a socket whose peer does not read is dropped when the server stops,
+with pings gets the last pong only, a socket whose peer does not read is dropped when the server stops,
 a few messages are read ahead of an endpoint that does not read, and a connection costs less memory.
 """
 
@@ -89,6 +89,7 @@ class SupervisedProtocol(WebSocketsSansIOProtocol):
     """
 
     wire: WireTransport
+    _pong = b""  # what a ping is to be answered with when there is space
     _early = b""  # what the client has sent before it was accepted
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -176,6 +177,9 @@ class SupervisedProtocol(WebSocketsSansIOProtocol):
 
     def resume_writing(self) -> None:
         """Tell the actor that the socket takes more again."""
+        pong, self._pong = self._pong, b""
+        if pong and not self.close_sent and not self.transport.is_closing():
+            self.transport.write(pong)
         super().resume_writing()
         self.wire.resume()
 
@@ -183,9 +187,13 @@ class SupervisedProtocol(WebSocketsSansIOProtocol):
         """Answer, unless the peer pings without reading: pongs must not pile up."""
         if self.conn.close_rcvd is not None:
             return  # the answer to a close is among what is to be sent: it is handle_close()'s
-        if self.close_sent or self.transport.get_write_buffer_size() > BUFFER_HIGH:
+        if self.close_sent:
             self.conn.data_to_send()
+        elif self.transport.get_write_buffer_size() > BUFFER_HIGH:
+            if pongs := self.conn.data_to_send():
+                self._pong = pongs[-1]  # RFC 6455 §5.5.3: the last will do, when there is space
         else:
+            self._pong = b""
             super().handle_ping()
 
     def handle_close(self, event: Frame) -> None:

@@ -21,7 +21,9 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, WebSocket, WebSocketDisconnect
 from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
 from starlette.routing import WebSocketRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from actors.connection import ConnectionActor
 from actors.overflow import Overflow
@@ -45,6 +47,9 @@ MEMBERSHIPS: Counter[str] = Counter()
 
 ENDED: deque[str] = deque(maxlen=100)
 """How endpoints that note it ended: the name of the exception, or what they were told."""
+
+MEDLEY = (0, 125, 126, 65_535, 65_536, 1 << 20)
+"""Sizes on both sides of every length that a frame says in another way."""
 
 released = asyncio.Event()
 """What parked endpoints wait for."""
@@ -71,6 +76,9 @@ SUPERVISORS = {
         )
         for policy in (Overflow.DROP_OLDEST, Overflow.DROP_NEWEST, Overflow.DISCONNECT)
     },
+    "block": Supervisor(
+        overflow=Overflow.BLOCK, block_timeout=1.0, mailbox_messages=50, send_timeout=10
+    ),
     "limited": Supervisor(max_connections=10, max_connections_per_user=2),
     "cramped": Supervisor(max_connections_per_ip=4, max_connections_per_room=3),
 }
@@ -139,6 +147,41 @@ async def session_flood(websocket: WebSocket, name: str, room: str) -> None:
     """Send more than anybody reads, with the socket's own method."""
     async with SUPERVISORS[name].session(websocket, rooms=[room]):
         await flood(websocket)
+
+
+@sessions.websocket("/{name}/medley/{room}")
+async def session_medley(websocket: WebSocket, name: str, room: str) -> None:
+    """Be in three rooms, send messages of all sizes with the socket's own methods, and echo."""
+    await websocket.accept()
+    await websocket.send_text("early")
+    rooms = [room, f"{room}-b", f"{room}-c"]
+    async with SUPERVISORS[name].session(websocket, rooms=rooms) as session:
+
+        async def sing() -> None:
+            for number, size in enumerate(MEDLEY):
+                await websocket.send_text(f"{number} own ".ljust(size, "ü"))
+                await websocket.send_bytes(f"{number} own ".ljust(size, "y").encode())
+                await websocket.send_text("")
+
+        singing = asyncio.create_task(sing())
+        try:
+            async for message in session:
+                if str(message).startswith("close "):
+                    await websocket.close(int(str(message).removeprefix("close ")))
+                    return
+                await session.send(message)
+        finally:
+            singing.cancel()
+            await asyncio.wait([singing])
+
+
+@sessions.websocket("/both/{room}")
+async def session_both(websocket: WebSocket, room: str) -> None:
+    """Be registered with two supervisors."""
+    await manager.connect(websocket, room)
+    async with SUPERVISORS["modern"].session(websocket, rooms=[room]) as session:
+        async for _ in session:
+            pass
 
 
 @sessions.websocket("/{name}/chorus/{room}")
@@ -276,6 +319,76 @@ async def starlette_forgetful(websocket: WebSocket) -> None:
             pass
 
 
+# Endpoints without any supervisor.
+
+plain = APIRouter(prefix="/plain")
+
+
+@plain.websocket("/echo")
+async def plain_echo(websocket: WebSocket) -> None:
+    """Echo, and do what the client says."""
+    await websocket.accept()
+    while (event := await websocket.receive())["type"] != "websocket.disconnect":
+        text = event.get("text")
+        if text is None:
+            await websocket.send_bytes(event["bytes"])
+        elif text == "raise":
+            raise DeliberateError("on purpose")
+        elif text == "return":
+            return
+        elif text.startswith("close "):
+            await websocket.close(int(text.removeprefix("close ")))
+            try:
+                await websocket._send({"type": "websocket.send", "text": "after the close"})
+            except Exception as error:
+                ENDED.append(f"after the close: {type(error).__name__}")
+            return
+        else:
+            await websocket.send_text(text)
+    ENDED.append(f"disconnect {event['code']} {event.get('reason') or ''}".strip())
+
+
+@plain.websocket("/deny")
+async def plain_deny(websocket: WebSocket) -> None:
+    """Refuse with an HTTP answer."""
+    await websocket.send_denial_response(PlainTextResponse("a teapot", 418))
+
+
+@plain.websocket("/reject")
+async def plain_reject(websocket: WebSocket) -> None:
+    """Refuse."""
+    await websocket.close()
+
+
+@plain.websocket("/crash")
+async def plain_crash(websocket: WebSocket) -> None:
+    """Fail before the socket is accepted."""
+    raise DeliberateError("on purpose")
+
+
+class Loud:
+    """A middleware that changes what is sent."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send text in capitals."""
+
+        async def send_loudly(event: Message) -> None:
+            if "text" in event:
+                event["text"] = event["text"].upper()
+            await send(event)
+
+        await self.app(scope, receive, send_loudly)
+
+
+async def loud_room(websocket: WebSocket) -> None:
+    """Be in a room, behind the middleware."""
+    name, room = (str(websocket.path_params[each]) for each in ("name", "room"))
+    await session_room(websocket, name, room)
+
+
 async def listener_rooms(websocket: WebSocket) -> list[str]:
     """Return the room of a listener; let nobody into one of them."""
     room = str(websocket.path_params["room"])
@@ -391,6 +504,12 @@ async def publish(
     return {"accepted": receipt.accepted, "lost": sum(receipt.dropped.values())}
 
 
+@control.post("/publish-bytes/{name}/{room}")
+async def publish_bytes(name: str, room: str, size: int) -> int:
+    """Publish a binary message; return how many connections took it."""
+    return (await SUPERVISORS[name].publish(room, b"binary ".ljust(size, b"x"))).accepted
+
+
 @control.post("/publish-nowait/{name}/{room}")
 def publish_from_a_thread(name: str, room: str, count: int) -> None:
     """Publish from a thread that has no event loop: FastAPI runs sync endpoints so."""
@@ -499,6 +618,7 @@ app.include_router(control)
 app.mount(
     "/starlette", Starlette(routes=[WebSocketRoute("/forgetful/{room}", starlette_forgetful)])
 )
+app.mount("/loud", Loud(Starlette(routes=[WebSocketRoute("/{name}/room/{room}", loud_room)])))
 app.router.routes.append(
     WebSocketRoute(
         "/listen/{room}",
@@ -509,5 +629,6 @@ app.router.routes.append(
         ),
     )
 )
+app.include_router(plain)
 app.include_router(dropin)
 app.include_router(sessions)

@@ -1,11 +1,15 @@
-"""Clients: the ``websockets`` one for those who behave, raw sockets for those who do not."""
+"""
+Clients: the ``websockets`` one for those who behave, raw sockets for those who do not.
+
+And one that knows frames alone, and forgives nothing that a server sends.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Self
 
@@ -16,9 +20,11 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
+from tests.frames import PONG, TEXT, FrameReader, client_frame
 from tests.integration.servers import Server
 
 __all__ = [
+    "FrameClient",
     "Numbers",
     "RawClient",
     "close_code",
@@ -228,6 +234,136 @@ class RawClient:
         except OSError:  # the peer has closed both ways
             pass
         return True
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.socket.close()
+
+
+class FrameClient:
+    """
+    A client made of frames, whose reader objects to whatever a server must not send.
+
+    Attributes:
+        status: HTTP status of the answer to its handshake.
+        head: That answer, in lower case.
+        body: What came with it, if it was a refusal.
+        reader: What it made of what came; pings it answers by itself.
+        ended: Whether the server has ended the connection.
+    """
+
+    def __init__(self, peer: socket.socket) -> None:
+        self.socket = peer
+        self.status = 0
+        self.head = ""
+        self.body = b""
+        self.reader = FrameReader()
+        self.ended = False
+
+    @classmethod
+    async def connect(
+        cls,
+        server: Server,
+        path: str,
+        *,
+        extensions: str | None = None,
+        window_bits: int | None = None,
+        receive_buffer: int | None = None,
+        **query: object,
+    ) -> Self:
+        """
+        Do the handshake.
+
+        Args:
+            server: Whose client it is.
+            path: Where to.
+            extensions: What it offers.
+            window_bits: Size of the window in which it reads what is compressed.
+            receive_buffer: Bytes that the kernel keeps for it; what the system thinks best.
+            **query: The rest of the address.
+        """
+        peer = socket.socket()
+        peer.setblocking(False)
+        if receive_buffer is not None:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        client = cls(peer)
+        client.reader.window_bits = window_bits
+        offer = f"Sec-WebSocket-Extensions: {extensions}\r\n" if extensions else ""
+        target = server.url(path, **query).removeprefix(f"ws://127.0.0.1:{server.port}")
+        try:
+            async with asyncio.timeout(10):
+                await asyncio.get_running_loop().sock_connect(peer, ("127.0.0.1", server.port))
+                await client.send(
+                    f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
+                    "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+                    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+                    f"Sec-WebSocket-Version: 13\r\n{offer}\r\n".encode()
+                )
+                await client._read_head()
+        except BaseException:
+            peer.close()
+            raise
+        return client
+
+    async def _read_head(self) -> None:
+        data = b""
+        while b"\r\n\r\n" not in data:
+            more = await asyncio.get_running_loop().sock_recv(self.socket, 1 << 16)
+            if not more:
+                raise ConnectionResetError("the server closed during the handshake")
+            data += more
+        head, _, rest = data.partition(b"\r\n\r\n")
+        self.head = head.decode().lower()
+        self.status = int(self.head.split(" ", 2)[1])
+        if self.status == 101:
+            self.reader.feed(rest)
+            return
+        while more := await asyncio.get_running_loop().sock_recv(self.socket, 1 << 16):
+            rest += more  # the server closes after a refusal
+        self.body = rest
+
+    async def send(self, *frames: bytes) -> None:
+        """Send all of it in one go."""
+        await asyncio.get_running_loop().sock_sendall(self.socket, b"".join(frames))
+
+    async def say(self, text: str) -> None:
+        """Send a text message."""
+        await self.send(client_frame(TEXT, text.encode()))
+
+    async def read(self, until: Callable[[FrameReader], bool], seconds: float = 5.0) -> FrameReader:
+        """Read until that is so, or the server has ended the connection."""
+        async with asyncio.timeout(seconds):
+            while not until(self.reader) and not self.ended:
+                answered = len(self.reader.pings)
+                try:
+                    data = await asyncio.get_running_loop().sock_recv(self.socket, 1 << 18)
+                except ConnectionError:
+                    data = b""
+                self.ended = not data
+                self.reader.feed(data)
+                for ping in self.reader.pings[answered:]:
+                    await self.send(client_frame(PONG, ping))
+        return self.reader
+
+    async def messages(self, count: int, seconds: float = 5.0) -> list[str | bytes]:
+        """Read until there are so many messages, or the connection has ended; return them all."""
+        reader = await self.read(lambda reader: len(reader.messages) >= count, seconds)
+        return reader.messages
+
+    async def until_ended(self, seconds: float = 5.0) -> FrameReader:
+        """Read until the server has ended the connection."""
+        return await self.read(lambda _: False, seconds)
+
+    def end_input(self) -> None:
+        """End its own half, and read on."""
+        self.socket.shutdown(socket.SHUT_WR)
+
+    def abort(self) -> None:
+        """Leave without a word: the kernel sends a reset."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
 
     async def __aenter__(self) -> Self:
         return self

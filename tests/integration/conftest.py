@@ -96,9 +96,10 @@ _rooms = itertools.count()
 async def warm_up(server: Server) -> None:
     """Have the server make what it makes once, and take what it then holds for its rest."""
     for name in (await server.report())["supervisors"]:
-        async with visit(server, f"/{name}/room/warm-up") as client:
-            await client.send("return")  # the first job, a close, makes the scheduler of jobs
-            assert await close_code(client) == 1000
+        for path in (f"/{name}/room/warm-up", f"/loud/{name}/room/warm-up"):
+            async with visit(server, path) as client:
+                await client.send("return")  # the first job, a close, makes the scheduler of jobs
+                assert await close_code(client) == 1000
         await server.members(name, "warm-up", 0)
     await server.post("/publish-nowait/modern/warm-up", count=1)  # makes the pool of threads
     await server.note_rest()
