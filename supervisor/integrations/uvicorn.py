@@ -104,6 +104,8 @@ class SupervisedProtocol(WebSocketsSansIOProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport, and keep what is unsent where it can be seen: with us."""
         super().connection_made(transport)
+        if self.scheme == "wss":
+            self.transport = _ClosedOnce(self.transport)  # type: ignore[assignment]  # stands for it
         self.transport.set_write_buffer_limits(BUFFER_HIGH, BUFFER_LOW)
         _set_socket_options(self.transport)
         self.wire = WireTransport(self.transport, self)
@@ -271,8 +273,28 @@ class SupervisedProtocol(WebSocketsSansIOProtocol):
 
     def _drop_peer(self) -> None:
         """Have a peer dropped that does not read what it has to get before its socket closes."""
-        if self.transport.get_write_buffer_size():
+        if self.transport.get_write_buffer_size() or self.scheme == "wss":  # TLS has buffers below
             self.loop.call_later(self.wire.close_timeout, self.transport.abort)
+
+
+class _ClosedOnce:
+    """
+    A TLS transport that may be closed more than once, as uvicorn does.
+
+    asyncio's own forgets its connection the second time: the socket could not be aborted any more.
+    """
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def close(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class _Events:

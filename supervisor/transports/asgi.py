@@ -122,7 +122,10 @@ class AsgiTransport:
         if self._job is not None:
             return True
         transport = server_transport(self._send)
-        return transport is not None and transport.get_write_buffer_size() > 0
+        try:
+            return transport is not None and transport.get_write_buffer_size() > 0
+        except AttributeError:  # asyncio's TLS transport, closed twice: it has nothing any more
+            return False
 
     async def _send_all(self, events: tuple[dict[str, Any], ...]) -> None:
         for event in events:

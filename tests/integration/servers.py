@@ -14,6 +14,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -180,6 +181,7 @@ class Server:
         port: Where it listens.
         log: The file that it writes to.
         expected: Names of exceptions that the running test lets endpoints raise.
+        tls: How to speak to it, if it was started to speak TLS.
     """
 
     kind: Kind
@@ -187,6 +189,7 @@ class Server:
     port: int
     log: Path
     expected: set[str] = field(default_factory=set)
+    tls: ssl.SSLContext | None = None
     _read_up_to: int = 0
     _at_rest: dict[str, Any] = field(default_factory=dict)
 
@@ -362,7 +365,7 @@ class Server:
 
     async def _request(self, method: str, target: str) -> Any:
         async with asyncio.timeout(20):
-            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port, ssl=self.tls)
             try:
                 writer.write(
                     f"{method} {target} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n"

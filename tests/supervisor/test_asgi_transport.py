@@ -444,6 +444,20 @@ async def test_bytes_that_the_server_holds_back_are_unsent(runtime: Runtime) -> 
     assert transport.unsent
 
 
+async def test_a_tls_transport_that_was_closed_twice_holds_nothing_back(runtime: Runtime) -> None:
+    """asyncio's forgets all that it had, and uvicorn closes twice."""
+    protocol = Protocol()
+    transport, _ = attached(protocol.send, runtime)
+
+    class ClosedTwice(SocketTransport):
+        def get_write_buffer_size(self) -> int:
+            raise AttributeError("'NoneType' object has no attribute '_get_write_buffer_size'")
+
+    protocol.transport = ClosedTwice()
+
+    assert not transport.unsent
+
+
 # Finding the server's transport.
 
 
