@@ -7,6 +7,7 @@ And one that knows frames alone, and forgives nothing that a server sends.
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -320,8 +321,9 @@ class FrameClient:
         if self.status == 101:
             self.reader.feed(rest)
             return
-        while more := await asyncio.get_running_loop().sock_recv(self.socket, 1 << 16):
-            rest += more  # the server closes after a refusal
+        length = re.search(r"(?m)^content-length: *(\d+)", self.head)
+        while length is not None and len(rest) < int(length[1]):
+            rest += await asyncio.get_running_loop().sock_recv(self.socket, 1 << 16)
         self.body = rest
 
     async def send(self, *frames: bytes) -> None:

@@ -510,6 +510,8 @@ async def test_without_a_supervisor_everything_is_as_the_server_has_it(server: S
             if path == "deny":
                 assert "a teapot" in client.body.decode()
 
+    if not fast(server) and server.kind.name != "uvicorn-sansio":
+        return  # older ones leave a client connected whose endpoint has ended
     for command in ("raise", "return"):
         async with await FrameClient.connect(server, "/plain/echo") as client:
             await client.say(command)
