@@ -332,7 +332,7 @@ async def test_a_client_that_closes_but_does_not_read_is_dropped(server: Server,
 
 
 async def test_pings_are_answered_in_the_middle_of_a_flood(server: Server, room: str) -> None:
-    """By a client that reads: each of them, in order, with its payload."""
+    """In order, with its payload each; of several to a socket that is full, the last."""
     async with await FrameClient.connect(server, f"/block/room/{room}") as client:
         await server.members("block", room, 1)
         publishing = asyncio.create_task(
@@ -343,10 +343,11 @@ async def test_pings_are_answered_in_the_middle_of_a_flood(server: Server, room:
             await client.send(client_frame(PING, payload))
             await asyncio.sleep(0)
         messages = await client.messages(200, 20)
-        reader = await client.read(lambda reader: len(reader.pongs) >= 50)
+        reader = await client.read(lambda reader: payloads[-1] in reader.pongs)
 
         assert [int(str(message).split()[0]) for message in messages] == list(range(200))
-        assert reader.pongs == payloads
+        assert reader.pongs == [payload for payload in payloads if payload in reader.pongs]
+        assert fast(server) or reader.pongs == payloads
         await publishing
 
 

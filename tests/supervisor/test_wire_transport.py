@@ -13,6 +13,7 @@ from websockets.frames import Opcode
 
 from actors.errors import TransportClosed
 from actors.messages import Chunk, Frame
+from actors.testing import FakeTransport
 from supervisor.transports.wire import DEFLATE_FROM, EXTENSION, WireTransport, find_wire
 from tests.frames import FrameReader
 from tests.supervisor.tcp import FakeTcp, WireServer
@@ -95,6 +96,27 @@ def test_a_chunk_is_made_once_for_all_sockets() -> None:
 
     first, *others = (server.tcp.writes[0] for server in servers)
     assert all(other is first for other in others)
+
+
+@pytest.mark.parametrize("deflate", [False, True])
+def test_what_a_wire_has_made_of_a_message_is_the_same_message_to_others(deflate: bool) -> None:
+    """To sockets of every other kind in the room, whichever comes first."""
+    payloads: list[str | bytes] = ["ü€", "", b"", b"\xff\xfe", "large ü " * 1000, b"x" * 70_000]
+    shared, fresh = chunk(*payloads), chunk(*payloads)
+    server, other, fake = Server(), Server(), FakeTransport()
+    (server if deflate else other).wire.deflate(12)
+    fake.attach(server)
+
+    server.wire.write(shared)
+    fake.write(shared)
+    other.wire.write(shared)
+
+    assert fake.sent == payloads
+    assert [frame.size for frame in shared.frames] == [frame.size for frame in fresh.frames]
+    for each in (server, other):
+        reader = FrameReader(12)
+        reader.feed(bytes(each.tcp.taken))
+        assert reader.messages == payloads
 
 
 # Compression.
