@@ -169,6 +169,7 @@ class ConnectionActor(Actor[Chunk]):
         try:
             return await self.cell.ref.put(chunk, timeout=timeout, at_once=True)
         except MailboxFull:
+            self.cell.mailbox.drop(chunk, DropReason.OVERFLOW)
             text = f"no space in the mailbox for {timeout:.3g} s"
             self.close(ExitReason(Ending.SLOW, CloseCode.SLOW, text))
             return Offer.OVERFLOWED

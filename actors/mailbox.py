@@ -171,12 +171,12 @@ class Mailbox(Generic[M]):
         if self.overflow is Overflow.DROP_OLDEST and (evicted := self._evict_for(message)):
             self._append(message)
             for older in evicted:  # only now: whoever is told may come back with an offer
-                self._drop(older, DropReason.OLDEST)
+                self.drop(older, DropReason.OLDEST)
             return Offer.EVICTED
         if self.overflow is Overflow.DISCONNECT:
-            self._drop(message, DropReason.OVERFLOW)
+            self.drop(message, DropReason.OVERFLOW)
             return Offer.OVERFLOWED
-        self._drop(message, DropReason.NEWEST)
+        self.drop(message, DropReason.NEWEST)
         return Offer.DROPPED
 
     def offer_control(self, message: M) -> Offer:
@@ -192,7 +192,7 @@ class Mailbox(Generic[M]):
         if self._control is None:
             self._control = deque()
         if len(self._control) >= CONTROL_CAPACITY:
-            self._drop(message, DropReason.OVERFLOW)
+            self.drop(message, DropReason.OVERFLOW)
             return Offer.OVERFLOWED
         self._control.append(message)
         self._accepted += message.count
@@ -238,7 +238,7 @@ class Mailbox(Generic[M]):
         lost = 0
         while (message := self.take()) is not None:
             lost += message.count
-            self._drop(message, reason)
+            self.drop(message, reason)
         self._data = self._control = self._keys = None
         return lost
 
@@ -354,7 +354,8 @@ class Mailbox(Generic[M]):
         self._data.extendleft(reversed(pinned))
         return evicted
 
-    def _drop(self, message: M, reason: DropReason) -> None:
+    def drop(self, message: M, reason: DropReason) -> None:
+        """Count ``message`` as lost, and tell; for one that was handed back and is given up."""
         if self._dropped is None:
             self._dropped = {}
         self._dropped[reason] = self._dropped.get(reason, 0) + message.count

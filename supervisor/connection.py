@@ -114,6 +114,11 @@ class Connection:
         """Whether it is registered and can be sent to."""
         return self.reason is None and self.actor.state is ConnectionState.OPEN
 
+    @property
+    def waiting(self) -> int:
+        """Messages that wait for the socket, without what it has in hand."""
+        return len(self.actor.cell.mailbox)
+
     async def wait_closed(self) -> None:
         """Return when the socket is done with; the close deadline bounds it."""
         if self.actor.state is ConnectionState.CLOSED:

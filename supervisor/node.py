@@ -65,6 +65,7 @@ class Node:
         dropped: Messages lost since the start, by reason, without those that registered
             connections count themselves.
         refusals: Connections refused since the start, by close code.
+        written: Messages that sockets took which are done with.
         draining: Whether it takes no new connection.
         open: Connections whose sockets are not done with.
     """
@@ -78,6 +79,7 @@ class Node:
         self.registry = Registry()
         self.dropped: Counter[str] = Counter()
         self.refusals: Counter[int] = Counter()
+        self.written = 0
         self.draining = False
         self.open = 0
         self._hooks = HookCaller(hooks, self.runtime, self._fault)
@@ -269,6 +271,9 @@ class Node:
         if connection.reason is not None:
             return
         connection.reason = reason
+        closed = ClosedConnection.of(connection, reason, self.runtime.clock())
+        connection.closed = closed
+        losses = {"dropped": sum(closed.dropped.values()), "waiting": connection.waiting}
         (self._log.warning if reason.ending in _TROUBLE else self._log.info)(
             "connection.closed",
             connection=connection.id,
@@ -276,13 +281,12 @@ class Node:
             ending=reason.ending.value,
             code=int(reason.code),
             reason=reason.text,
+            **{name: count for name, count in losses.items() if count},
         )
         for timer in connection.timers:
             timer.cancel()
         connection.timers.clear()
         self.registry.remove(connection)
-        closed = ClosedConnection.of(connection, reason, self.runtime.clock())
-        connection.closed = closed
         self.dropped.update(closed.dropped)
         self.rooms.leave_all(connection)
         self._closed(closed)
@@ -390,6 +394,7 @@ class Node:
         connection.finished()
         if connection.closed is not None:
             connection.closed.settle(actor)
+        self.written += actor.written
         if actor.lost:
             self.dropped[DropReason.SEND_FAILED.value] += actor.lost
         self.open -= 1

@@ -23,7 +23,11 @@ def warn_about_server() -> None:
         return
     if lacks_backpressure(version):
         event_logger().warning(
-            "server.without_backpressure", server="uvicorn", version=version, fixed_in="0.52.1"
+            "server.without_backpressure",
+            server="uvicorn",
+            version=version,
+            fixed_in="0.52.1",
+            hint="what clients do not read piles up in memory; install 'uvicorn>=0.52.1'",
         )
 
 

@@ -27,7 +27,8 @@ class Statistics:
         waiting: Messages that wait in connections' mailboxes.
         waiting_bytes: Bytes that wait there.
         jobs: Jobs under way: writes that wait, pumps, closes.
-        written: Messages that registered connections have taken.
+        written: Messages that sockets have taken since the start; of those that close just now,
+            when they are done with.
         dropped: Messages lost since the start, by reason.
         refused: Connections refused since the start, by close code.
     """
@@ -66,7 +67,8 @@ def statistics_of(nodes: Iterable[Node]) -> Statistics:
         waiting=sum(mailbox.depth for mailbox in mailboxes),
         waiting_bytes=sum(mailbox.size for mailbox in mailboxes),
         jobs=sum(node.runtime.jobs for node in nodes),
-        written=sum(connection.actor.written for connection in connections),
+        written=sum(connection.actor.written for connection in connections)
+        + sum(node.written for node in nodes),
         dropped=dict(dropped),
         refused=dict(refused),
     )

@@ -88,6 +88,8 @@ class _Face:
     ) -> None:
         if supervisor is None:
             supervisor = Supervisor(on_join=on_join, on_leave=on_leave, **arguments)
+        elif not isinstance(supervisor, Supervisor):
+            raise TypeError(f"a manager stands on a Supervisor, not on {supervisor!r}")
         elif on_join or on_leave or arguments:
             raise TypeError("hooks and settings belong to the supervisor that was passed")
         self.supervisor = supervisor

@@ -1770,3 +1770,9 @@ def test_messages_are_json_that_any_client_reads(manage: Manage) -> None:
     manager = ConnectionManager()
 
     assert json.loads(str(manager.supervisor.json.encode({"a": "ü"}).payload)) == {"a": "ü"}
+
+
+def test_a_manager_stands_on_a_supervisor_only() -> None:
+    """Who passes something else is told what it takes."""
+    with pytest.raises(TypeError, match="stands on a Supervisor, not on 'x'"):
+        ConnectionManager("x")  # type: ignore[arg-type]

@@ -513,6 +513,47 @@ async def test_the_policy_disconnect_closes_a_slow_client_with_3008(
     assert closed.peak_depth == 2
 
 
+async def test_the_policy_block_waits_for_a_slow_client_and_then_closes_it(
+    supervise: Supervise, peer: NewPeer, events: Events
+) -> None:
+    """What it did not get is in the receipt, in the statistics, and in the log."""
+    supervisor = supervise(mailbox_messages=2, overflow="block", block_timeout=3.0)
+    slow = peer()
+    await enter(supervisor, slow, rooms=["a"])
+    slow.stalled = True
+    began = asyncio.get_running_loop().time()
+
+    receipts = [await supervisor.publish("a", str(number)) for number in range(4)]
+
+    assert [receipt.accepted for receipt in receipts] == [1, 1, 1, 0]
+    assert asyncio.get_running_loop().time() - began == pytest.approx(3.0, abs=0.2)
+    assert receipts[3].dropped == {DropReason.OVERFLOW: 1}
+    (overflow,) = named(events, "mailbox.overflow")
+    assert overflow["policy"] == "disconnect"
+    (closing,) = named(events, "connection.closed")
+    assert (closing["code"], closing["dropped"], closing["waiting"]) == (3008, 1, 2)
+    slow.resume()
+    assert await slow.end() is None
+    assert supervisor.statistics().dropped == {"disconnect": 1, "send_failed": 2}
+    assert supervisor.statistics().written == 1
+
+
+async def test_what_sockets_took_stays_counted_when_they_are_gone(
+    supervise: Supervise, peer: NewPeer
+) -> None:
+    """The statistics never go back, whoever leaves."""
+    supervisor = supervise()
+    for _ in range(2):
+        client = peer()
+        await enter(supervisor, client, rooms=["a"])
+        await supervisor.publish("a", "x")
+        client.leave()
+        await client.result()
+    await settle()
+
+    assert supervisor.statistics().written == 2
+
+
 async def test_publish_nowait_refuses_when_the_room_is_full(
     supervise: Supervise, peer: NewPeer
 ) -> None:
