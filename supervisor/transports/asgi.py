@@ -3,9 +3,11 @@ A WebSocket on any ASGI server.
 
 Writing is an ASGI ``send``, a coroutine. On uvicorn it runs to its end without waiting as
 long as the socket takes bytes; there it is *stepped* as a plain call, and only one that does
-wait is finished as a job: a task for each message would cost more than the message. On other
-servers, or where a middleware wraps ``send``, each write is a job, since foreign code may
-depend on the task that it runs in (anyio's cancel scopes do).
+wait is finished as a job: a task for each message would cost more than the message. What its
+default class would write at once is written past ``send``, see
+:mod:`supervisor.transports.shortcut`. On other servers, or where a middleware wraps ``send``,
+each write is a job, since foreign code may depend on the task that it runs in (anyio's cancel
+scopes do).
 
 ASGI has no abort. Where the server's own transport can be reached through ``send``, that is
 used; :meth:`AsgiTransport.abort` says what happens elsewhere.
@@ -22,6 +24,7 @@ from actors.interfaces import TransportListener
 from actors.messages import Chunk
 from actors.runtime import Job, Runtime
 from supervisor.transports.close_reason import fit_reason
+from supervisor.transports.shortcut import Shortcut
 
 __all__ = ["AsgiTransport", "server_send"]
 
@@ -43,11 +46,21 @@ class AsgiTransport:
             made to drop the socket.
     """
 
-    __slots__ = ("_job", "_linger", "_listener", "_runtime", "_send", "_step", "left_behind")
+    __slots__ = (
+        "_job",
+        "_linger",
+        "_listener",
+        "_runtime",
+        "_send",
+        "_shortcut",
+        "_step",
+        "left_behind",
+    )
 
     def __init__(self, send: Send, runtime: Runtime, *, linger: float) -> None:
         self._send = send
         self._step = _steppable(send)
+        self._shortcut = Shortcut.past(self._step)
         self._runtime = runtime
         self._linger = linger
         self._listener: TransportListener
@@ -60,6 +73,8 @@ class AsgiTransport:
 
     def write(self, chunk: Chunk) -> bool:
         """Send each frame as an ASGI event; see :class:`actors.interfaces.Transport`."""
+        if self._shortcut is not None and self._shortcut.write(chunk):
+            return True
         events = _events(chunk)
         step = self._step
         if step is None:

@@ -13,32 +13,23 @@ socket, :meth:`WireTransport.lost` included, turns writing into an error for goo
 from __future__ import annotations
 
 import asyncio
-import struct
-import zlib
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from types import MethodType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from actors.errors import TransportClosed
 from supervisor.transports.asgi import server_send
 from supervisor.transports.close_reason import fit_reason
+from supervisor.transports.framing import PLAIN, deflated, wire_bytes
 
 if TYPE_CHECKING:
     from actors.interfaces import TransportListener
-    from actors.messages import Chunk, Frame
+    from actors.messages import Chunk
 
-__all__ = ["DEFLATE_FROM", "EXTENSION", "FrameServer", "WireTransport", "find_wire"]
+__all__ = ["EXTENSION", "FrameServer", "WireTransport", "find_wire"]
 
 EXTENSION = "wsupervisor.transport"
 """Key of the ASGI scope extension whose value is the :class:`WireTransport` of the socket."""
-
-DEFLATE_FROM = 512
-"""Bytes from which a message is compressed for those who negotiated it; smaller ones gain little."""
-
-_TEXT = 0x81  # FIN and opcode 1, RFC 6455 §5.2
-_BINARY = 0x82
-_COMPRESSED = 0x40  # RSV1, RFC 7692 §7.2.1
-_FLUSH_END = b"\x00\x00\xff\xff"  # ends every message, and is left out: RFC 7692 §7.2.1
 
 
 class FrameServer(Protocol):
@@ -82,7 +73,6 @@ class WireTransport:
         "_server",
         "_sink",
         "_tcp",
-        "_window_bits",
         "close_timeout",
         "kept_open",
         "on_lost",
@@ -95,8 +85,7 @@ class WireTransport:
         self._tcp = tcp
         self._server: FrameServer | None = server  # until the end: they would keep each other
         self._sink: asyncio.WriteTransport | _Closed = tcp  # what takes bytes, until the end
-        self._window_bits = 0  # of compressed messages; 0 while there are none
-        self._form: Hashable = WireTransport  # what chunks keep the bytes for this socket under
+        self._form = PLAIN  # of the frames that this socket gets
         self._paused = False
         self._listener: TransportListener | None = None
         self.on_lost: Callable[[int, str], None] | None = None
@@ -114,7 +103,7 @@ class WireTransport:
         forms = chunk.forms
         wire: Any = forms.get(self._form) if forms is not None else None
         if wire is None:
-            wire = self._encode(chunk)
+            wire = wire_bytes(chunk, self._form)
         self._sink.write(wire)
         return not self._paused
 
@@ -162,15 +151,9 @@ class WireTransport:
     # What the protocol class tells.
 
     def deflate(self, window_bits: int) -> None:
-        """
-        Compress large messages, each by itself, with a window of 2 ** ``window_bits`` bytes.
-
-        Compressed once for all sockets with the same window: a message refers to nothing that
-        was sent before it, so it may go to anybody, whatever else he got (RFC 7692 §7.1.1.1).
-        """
+        """Compress large messages, each by itself, with a window of 2 ** ``window_bits`` bytes."""
         if window_bits > 8:  # zlib has no smaller window; uncompressed messages are always right
-            self._window_bits = window_bits
-            self._form = (WireTransport, window_bits)
+            self._form = deflated(window_bits)
 
     def pause(self) -> None:
         """The write buffer is above its high-water mark."""
@@ -200,26 +183,6 @@ class WireTransport:
         self._server = None
         self.on_lost = None
 
-    def _encode(self, chunk: Chunk) -> bytes:
-        """Return what ``chunk`` is on the wire; made once for all sockets, whoever comes first."""
-        if chunk.parts is not None:  # others may get the same messages, joined in another way
-            return b"".join(map(self._encode, chunk.parts))
-        if chunk.forms is None:
-            chunk.forms = {}
-        wire: Any = chunk.forms.get(self._form)
-        if wire is None:
-            wire = b"".join(map(self._encode_frame, chunk.frames))
-            chunk.forms[self._form] = wire
-            if not self._window_bits and chunk.count == 1:
-                frame = chunk.frames[0]
-                frame.keep_in(wire, len(wire) - frame.size)
-        return wire  # type: ignore[no-any-return]  # only this function writes the form
-
-    def _encode_frame(self, frame: Frame) -> bytes:
-        if self._window_bits:
-            return _deflated_frame(frame, self._window_bits)
-        return _frame(frame)
-
 
 def find_wire(scope: dict[str, Any], send: Any) -> WireTransport | None:
     """
@@ -234,35 +197,6 @@ def find_wire(scope: dict[str, Any], send: Any) -> WireTransport | None:
     if isinstance(own, MethodType) and own.__self__ is wire._server:  # noqa: SLF001 - same module
         return wire
     return None
-
-
-def _frame(frame: Frame) -> bytes:
-    """Return ``frame`` as it travels from a server: unmasked and whole (RFC 6455 §5.2)."""
-    payload = frame.payload
-    if isinstance(payload, str):
-        return _with_header(_TEXT, payload.encode())
-    return _with_header(_BINARY, payload)
-
-
-def _deflated_frame(frame: Frame, window_bits: int) -> bytes:
-    if frame.size < DEFLATE_FROM:
-        return _frame(frame)
-    payload = frame.payload
-    data, first = (payload.encode(), _TEXT) if isinstance(payload, str) else (payload, _BINARY)
-    deflater = zlib.compressobj(wbits=-window_bits)
-    packed = deflater.compress(data) + deflater.flush(zlib.Z_SYNC_FLUSH)
-    if len(packed) >= len(data):
-        return _with_header(first, data)
-    return _with_header(first | _COMPRESSED, packed.removesuffix(_FLUSH_END))
-
-
-def _with_header(first: int, data: bytes) -> bytes:
-    size = len(data)
-    if size < 126:
-        return bytes((first, size)) + data
-    if size < 65_536:
-        return struct.pack("!BBH", first, 126, size) + data
-    return struct.pack("!BBQ", first, 127, size) + data
 
 
 class _Closed:

@@ -14,7 +14,8 @@ from websockets.frames import Opcode
 from actors.errors import TransportClosed
 from actors.messages import Chunk, Frame
 from actors.testing import FakeTransport
-from supervisor.transports.wire import DEFLATE_FROM, EXTENSION, WireTransport, find_wire
+from supervisor.transports.framing import DEFLATE_FROM
+from supervisor.transports.wire import EXTENSION, WireTransport, find_wire
 from tests.frames import FrameReader
 from tests.supervisor.tcp import FakeTcp, WireServer
 
