@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import math
 import random
 import re
+import ssl
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from supervisor.cli.load.client import Inlet, masked_frame
+from supervisor.cli.load.connecting import why_not
 from supervisor.cli.load.descriptors import allow_sockets
 from supervisor.cli.load.errors import LoadError, ProtocolError, ServerRefused
 from supervisor.cli.load.handshake import Address, Handshake
 from supervisor.cli.load.histogram import LONGEST, Histogram
 from supervisor.cli.load.payload import Numbers, payload, read_marker
 from supervisor.cli.load.process import ServerProcess
+from supervisor.cli.load.publishers import HttpPublisher
 from supervisor.cli.load.receipts import MOST_PUBLICATIONS, Receipts
 from supervisor.cli.load.results import LoadResult
 
@@ -210,6 +214,96 @@ def test_what_makes_numbers_doubtful_is_said(values: dict[str, Any], words: str)
     assert re.search(words, warning)
 
 
+def test_what_had_not_arrived_is_not_called_lost() -> None:
+    """Where messages still came when nobody waited any more."""
+    (warning,) = result(lost=1).warnings(still_arriving=True)
+
+    assert warning == "1 of 4 messages had not arrived when we stopped waiting (25.00%)."
+
+
+# Publishing over HTTP.
+
+
+class Discarding(asyncio.Transport):
+    """Takes everything and keeps nothing."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Take it."""
+
+    def is_closing(self) -> bool:
+        """There is nothing to close."""
+        return True
+
+
+async def refused(answer: str) -> str:
+    """Return what somebody is told whose publication the server answers so."""
+    reader = asyncio.StreamReader()
+    reader.feed_data(answer.replace("\n", "\r\n").encode())
+    loop = asyncio.get_running_loop()
+    writer = asyncio.StreamWriter(Discarding(), asyncio.Protocol(), reader, loop)
+    address = Address.of("http://127.0.0.1:8000/publish", "http")
+    publisher = HttpPublisher(address, (), reader, writer, 1.0)
+
+    with pytest.raises(LoadError) as told:
+        await publisher.publish("text")
+    return str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (401, "--header"),
+        (403, "--header"),
+        (404, "There is nothing at that path."),
+        (405, "Nothing at that path takes a POST."),
+        (415, "The payload is sent as text/plain"),
+        (422, "The payload is sent as text/plain"),
+        (500, "It said: what a pity"),
+    ],
+)
+async def test_a_refused_publication_says_what_it_may_mean(status: int, words: str) -> None:
+    """URL and status first, and the server's own words last."""
+    told = await refused(f"HTTP/1.1 {status} Oops\nContent-Length: 12\n\nwhat a pity\n")
+
+    assert told.startswith(f"http://127.0.0.1:8000/publish answered {status} to a publication. ")
+    assert words in told
+    assert told.endswith("It said: what a pity")
+
+
+async def test_a_redirected_publication_says_where_to() -> None:
+    """Nobody follows it: the URL is to be given as it is."""
+    told = await refused("HTTP/1.1 307 Oops\nLocation: /publish/\nContent-Length: 0\n\n")
+
+    assert told == (
+        "http://127.0.0.1:8000/publish answered 307 to a publication. "
+        "It redirects to /publish/: publish there (--publish)."
+    )
+
+
+# Connecting.
+
+
+def test_tls_to_a_server_without_is_said_to_be_that() -> None:
+    """With the URL to try; where nothing answers at all, that is the question."""
+    address = Address.of("wss://127.0.0.1:8000/ws", "ws")
+    error = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number")
+
+    answered = why_not(address, error, answered=True)
+    nobody = why_not(address, ConnectionRefusedError("refused"), answered=False)
+
+    assert answered.endswith("If not, try ws://127.0.0.1:8000/ws")
+    assert nobody.endswith("Is the server running, and is this its address?")
+
+
+def test_a_certificate_that_is_not_trusted_is_said_not_to_be() -> None:
+    """The server does speak TLS."""
+    address = Address.of("wss://127.0.0.1:8000/ws", "ws")
+
+    told = why_not(address, ssl.SSLCertVerificationError("self-signed"), answered=True)
+
+    assert told.endswith("The server's certificate is not trusted here.")
+
+
 # The handshake.
 
 
@@ -240,6 +334,14 @@ def test_frames_may_follow_the_answer_at_once() -> None:
 
     assert handshake.end_of_head(head[:-1]) is None
     assert handshake.end_of_head(head + b"\x81\x00") == len(head)
+
+
+def test_a_path_without_a_websocket_is_the_first_thing_to_look_at() -> None:
+    """Starlette answers 403 there, too."""
+    handshake = Handshake(HERE)
+
+    with pytest.raises(ServerRefused, match=r"WebSocket\. Is there a WebSocket at this path\?"):
+        handshake.end_of_head(answer(handshake.request(), "403 Forbidden"))
 
 
 @pytest.mark.parametrize(

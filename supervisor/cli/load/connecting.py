@@ -13,7 +13,7 @@ from supervisor.cli.load.client import Inlet, LoadClient
 from supervisor.cli.load.errors import LoadError
 from supervisor.cli.load.handshake import Address, Handshake
 
-__all__ = ["open_client"]
+__all__ = ["open_client", "why_not"]
 
 
 async def open_client(
@@ -62,10 +62,7 @@ async def open_client(
                 server_hostname=address.host if address.secure else None,
             )
         except OSError as error:
-            raise LoadError(
-                f"{address.url}: cannot connect ({error.strerror or error}). "
-                "Is the server running, and is this its address?"
-            ) from error
+            raise LoadError(why_not(address, error, answered=peer is not None)) from error
         failed = await clients[0].opened
         if failed is not None:
             raise failed
@@ -76,6 +73,24 @@ async def open_client(
             peer.close()
         raise
     return clients[0]
+
+
+def why_not(address: Address, error: OSError, *, answered: bool) -> str:
+    """
+    Say why there is no connection, and what to look at.
+
+    Args:
+        address: Where to.
+        error: What happened.
+        answered: Whether there was one before TLS began.
+    """
+    what = f"{address.url}: cannot connect ({error.strerror or str(error) or 'no answer'})."
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{what} The server's certificate is not trusted here."
+    if address.secure and answered:
+        plain = address.url.replace("s://", "://", 1)
+        return f"{what} Does the server speak TLS? If not, try {plain}"
+    return f"{what} Is the server running, and is this its address?"
 
 
 async def _connected_socket(address: Address, receive_buffer: int | None) -> socket.socket:

@@ -20,7 +20,8 @@ LONGEST_ANSWER = 16 << 10
 
 HINTS = {
     401: "It wants to know who is there: give it a header (--header).",
-    403: "It refused: is this Origin allowed, is a token missing?",
+    403: "Is there a WebSocket at this path? If so, it refused: is this Origin allowed, is a token "
+    "missing?",
     404: "There is nothing at that path.",
     426: "It wants another version of the protocol.",
     429: "It refuses more connections.",

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Sequence
 from typing import Protocol, Self
 
 from supervisor.cli.load.client import ClientState, Inlet, LoadClient
-from supervisor.cli.load.connecting import open_client
+from supervisor.cli.load.connecting import open_client, why_not
 from supervisor.cli.load.errors import LoadError
 from supervisor.cli.load.handshake import Address
 
 __all__ = ["HttpPublisher", "Publisher", "WebSocketPublisher", "open_publisher"]
+
+AS_TEXT = "The payload is sent as text/plain, as the body of a POST: does it take that?"
+
+HINTS = {
+    401: "It wants to know who is there: give it a header (--header).",
+    403: "It refused: is a token or a header missing (--header)?",
+    404: "There is nothing at that path.",
+    405: "Nothing at that path takes a POST.",
+    415: AS_TEXT,
+    422: AS_TEXT,
+}
 
 
 class Publisher(Protocol):
@@ -144,7 +156,8 @@ class HttpPublisher:
                     address.host, address.port, ssl=True if address.secure else None
                 )
         except (OSError, TimeoutError) as error:
-            raise LoadError(f"{url}: cannot connect ({str(error) or 'no answer'})") from error
+            answered = isinstance(error, ssl.SSLError)
+            raise LoadError(why_not(address, error, answered=answered)) from error
         return cls(address, headers, reader, writer, timeout)
 
     @property
@@ -158,14 +171,13 @@ class HttpPublisher:
         self._writer.write(b"%b\r\nContent-Length: %d\r\n\r\n%b" % (self._head, len(body), body))
         try:
             async with asyncio.timeout(self._timeout):
-                status, answer = await self._answer()
+                status, fields, answer = await self._answer()
         except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
             raise LoadError(
                 f"{self._address.url}: no answer to a publication ({str(error) or type(error).__name__})"
             ) from error
         if not 200 <= status < 300:
-            text = answer[:200].decode(errors="replace")
-            raise LoadError(f"{self._address.url}: answered {status} to a publication: {text}")
+            raise LoadError(_refusal(self._address.url, status, fields, answer))
 
     async def close(self) -> None:
         """Leave."""
@@ -176,7 +188,7 @@ class HttpPublisher:
         except OSError:  # of which TimeoutError is one
             pass
 
-    async def _answer(self) -> tuple[int, bytes]:
+    async def _answer(self) -> tuple[int, dict[str, str], bytes]:
         while True:
             first, *rest = (
                 (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
@@ -193,5 +205,18 @@ class HttpPublisher:
                 body += (await self._reader.readexactly(size + 2))[:-2]
             while (await self._reader.readline()).strip():
                 pass
-            return status, body
-        return status, await self._reader.readexactly(int(fields.get("content-length", "0")))
+            return status, fields, body
+        body = await self._reader.readexactly(int(fields.get("content-length", "0")))
+        return status, fields, body
+
+
+def _refusal(url: str, status: int, fields: dict[str, str], answer: bytes) -> str:
+    """Return what was refused, what it may mean, and what the server said to it."""
+    words = [f"{url} answered {status} to a publication."]
+    if 300 <= status < 400 and "location" in fields:
+        words.append(f"It redirects to {fields['location']}: publish there (--publish).")
+    elif status in HINTS:
+        words.append(HINTS[status])
+    if said := " ".join(answer[:200].decode(errors="replace").split()):
+        words.append(f"It said: {said}")
+    return " ".join(words)

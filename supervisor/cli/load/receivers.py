@@ -98,6 +98,11 @@ class Receivers:
         return sum(client.state is ClientState.OPEN for client in self._clients)
 
     @property
+    def missing(self) -> int:
+        """How many connected receivers have not got what is expected; 0 if nothing is."""
+        return self._missing
+
+    @property
     def clients(self) -> Sequence[LoadClient]:
         """The receivers by index."""
         return self._clients

@@ -106,14 +106,19 @@ class LoadResult:
         """Whether everybody got everything exactly once, in order, and stayed connected."""
         return not (self.lost or self.surplus or self.closed or self.gaps or self.repeats)
 
-    def warnings(self) -> list[str]:
-        """Return what makes these numbers other than they look, a sentence each."""
+    def warnings(self, *, still_arriving: bool = False) -> list[str]:
+        """
+        Return what makes these numbers other than they look, a sentence each.
+
+        Args:
+            still_arriving: Whether some arrived until nobody waited for them any more: what is
+                missing then may have been on its way.
+        """
         found = []
         if self.lost:
             share = self.lost / self.expected if self.expected else 0.0
-            found.append(
-                f"{self.lost:,} of {self.expected or 0:,} messages were lost ({share:.2%})."
-            )
+            what = "had not arrived when we stopped waiting" if still_arriving else "were lost"
+            found.append(f"{self.lost:,} of {self.expected or 0:,} messages {what} ({share:.2%}).")
         if self.surplus:
             found.append(f"{self.surplus:,} messages came that nobody expected.")
         if self.gaps and not self.lost:
