@@ -9,8 +9,8 @@ node's loop unless it says otherwise.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterator
 from contextlib import contextmanager
@@ -172,7 +172,7 @@ class Node:
         """Start the actor of an accepted socket and register it; it is in no room yet."""
         settings = self.settings
         connection = Connection(
-            uuid.uuid4().hex,
+            secrets.token_hex(16),
             websocket,
             user=user,
             client=client,
@@ -190,11 +190,10 @@ class Node:
         )
         self.registry.add(connection)
         self.open += 1
-        self.runtime.spawn(
-            actor,
-            Mailbox[Chunk](settings.mailbox_messages, settings.mailbox_bytes, settings.overflow),
-            name=f"connection {connection.id}",
+        mailbox: Mailbox[Chunk] = Mailbox(
+            settings.mailbox_messages, settings.mailbox_bytes, settings.overflow
         )
+        self.runtime.spawn(actor, mailbox, name=f"connection {connection.id}")
         watch_liveness(connection, self.runtime, settings, self.end)
         self._log.debug("connection.opened", connection=connection.id, user=user, client=client)
         return connection

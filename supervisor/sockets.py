@@ -80,7 +80,7 @@ def end_quietly(websocket: Any) -> None:
     for these errors itself stays.
     """
     handlers = websocket.scope.get("starlette.exception_handlers", ({}, {}))[0]
-    if not any(kind in handlers for kind in SessionEnded.__mro__):
+    if SessionEnded not in handlers and not any(kind in handlers for kind in SessionEnded.__mro__):
         handlers[SessionEnded] = _say_nothing
 
 
