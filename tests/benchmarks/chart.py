@@ -12,21 +12,21 @@ __all__ = ["draw"]
 
 ROWS = (("queued-128", "queued up"), ("one-128", "one at a time"))
 
-TITLE = "Deliveries per second, 128 B, logarithmic"
-
 LABEL, PLOT, VALUE = 240, 460, 90
 """Widths of the names, the bars and the numbers, in pixels."""
 
-BAR, GAP, TOP = 13, 10, 56
+BAR, GAP, TOP = 15, 10, 56
 
 STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #1f2328; }
 .quiet { fill: #59636e; }
+.page { fill: #ffffff; }
 .grid { stroke: #d1d9e0; }
 .a { fill: #0969da; } .b { fill: #bf8700; }
 .ours { font-weight: 600; }
 @media (prefers-color-scheme: dark) {
   text { fill: #e6edf3; } .quiet { fill: #9198a1; } .grid { stroke: #3d444d; }
+  .page { fill: #0d1117; }
   .a { fill: #4493f8; } .b { fill: #d29922; }
 }
 """
@@ -43,7 +43,7 @@ def draw(results: Results) -> str | None:
     order = sorted(found, key=lambda peer: max(rate or 0 for rate in found[peer]), reverse=True)
     rates = [rate for values in found.values() for rate in values if rate]
     low = 10.0 ** math.floor(math.log10(min(rates)))
-    high = 10.0 ** math.ceil(math.log10(max(rates)))
+    high = max(10 * low, 10.0 ** math.ceil(math.log10(max(rates))))
 
     def width(rate: float) -> float:
         return max(1.0, PLOT * math.log(rate / low) / math.log(high / low))
@@ -51,11 +51,15 @@ def draw(results: Results) -> str | None:
     step = len(ROWS) * BAR + GAP
     bottom = TOP + len(order) * step
     total = LABEL + PLOT + VALUE
+    title = "Deliveries per second, 128 B, logarithmic"
+    if "members" in results.about:
+        title = title.replace(",", f" to {results.about['members']:,} receivers,", 1)
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{total}" height="{bottom + 24}"',
-        f'viewBox="0 0 {total} {bottom + 24}" role="img" aria-label="{TITLE}">',
+        f'viewBox="0 0 {total} {bottom + 24}" role="img" aria-label="{title}">',
         f"<style>{STYLE}</style>",
-        _text(8, 18, TITLE, "ours"),
+        '<rect class="page" width="100%" height="100%"/>',
+        _text(8, 18, title, "ours"),
     ]
     for index, (_, name) in enumerate(ROWS):
         x = LABEL + 130 * index
@@ -79,7 +83,12 @@ def draw(results: Results) -> str | None:
                     f'<rect class="{"ab"[index]}" x="{LABEL}" y="{top}" '
                     f'width="{width(rate):.1f}" height="{BAR - 1}"/>'
                 )
-                lines.append(_text(LABEL + width(rate) + 4, top + 10, _short(rate), "quiet"))
+                end = LABEL + width(rate)
+                lines.append(  # the lines of the scale would strike the number through
+                    f'<rect class="page" x="{end + 0.5:.1f}" y="{top}" '
+                    f'width="{8 * len(_short(rate)) + 4}" height="{BAR}"/>'
+                )
+                lines.append(_text(end + 4, top + 11, _short(rate), "quiet"))
     return "\n".join([*lines, "</svg>", ""])
 
 

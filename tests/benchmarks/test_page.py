@@ -164,11 +164,17 @@ def test_the_chart_is_a_drawing_of_what_was_measured() -> None:
     bars = [
         element
         for element in ElementTree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}rect")
-        if element.get("height") != element.get("width")
+        if element.get("class") in {"a", "b"} and element.get("height") != element.get("width")
     ]
     assert len(bars) == 2
     assert "4 M" in drawn
+    assert "1,000 receivers" in drawn
     assert draw(results()) is None
+
+
+def test_the_chart_has_a_scale_for_a_single_figure() -> None:
+    """One that is a power of ten has a decade to itself."""
+    assert draw(results(row("ours", 1_000_000.0))) is not None
 
 
 def test_raw_results_can_be_read_again(tmp_path: Path) -> None:
