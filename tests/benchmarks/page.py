@@ -72,7 +72,7 @@ _COLUMNS = {
     ),
     Kind.CHURN: (
         _Column("seconds", "seconds", "{:.2f}"),
-        _Column("cpu_s", "server CPU, s", "{:.2f}"),
+        _Column("connection_us", "server CPU per connection, µs", "{:,.0f}"),
     ),
 }
 

@@ -188,7 +188,7 @@ def _targets() -> Iterator[Target]:
         1.3,
         at_most=True,
         value=_ratio("churn", "seconds", "ours", "tutorial"),
-        by_cpu=_ratio("churn", "cpu_s", "ours", "tutorial"),
+        by_cpu=_ratio("churn", "connection_us", "ours", "tutorial"),
     )
     for key, size in (("one-128", "128 B"), ("one-1k", "1 KiB")):
         yield _faster(

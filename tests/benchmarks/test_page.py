@@ -98,7 +98,7 @@ VALUES = (
     "growth_kib",
     "kib",
     "seconds",
-    "cpu_s",
+    "connection_us",
 )
 
 
