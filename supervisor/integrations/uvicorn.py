@@ -21,6 +21,7 @@ import socket
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from supervisor.transports.waiting import EventQueue, Gate
 from supervisor.transports.wire import EXTENSION, WireTransport
 
 OLDEST_UVICORN = (0, 52, 1)
@@ -94,8 +95,8 @@ class SupervisedProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.queue = _Events(self.loop)  # type: ignore[assignment]  # what uvicorn uses of a queue
-        self.writable = _Gate(self.loop)  # type: ignore[assignment]  # what uvicorn uses of an event
+        self.queue = EventQueue(self.loop)  # type: ignore[assignment]  # what uvicorn uses of a queue
+        self.writable = Gate(self.loop)  # type: ignore[assignment]  # what uvicorn uses of an event
         self._unread_bytes = 0
         self.app = _see_through(self.app)
         if self.config.ws_per_message_deflate:
@@ -295,90 +296,6 @@ class _ClosedOnce:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
-
-
-class _Events:
-    """
-    What waits to be received; what uvicorn's class uses of :class:`asyncio.Queue`.
-
-    An idle connection pays for a list instead of four deques of half a kilobyte each.
-    """
-
-    __slots__ = ("_events", "_loop", "_waiting")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._events: list[Any] = []
-        self._waiting: list[asyncio.Future[None]] = []  # receivers, in order
-
-    def empty(self) -> bool:
-        return not self._events
-
-    def qsize(self) -> int:
-        return len(self._events)
-
-    def put_nowait(self, event: Any) -> None:
-        self._events.append(event)
-        self._wake_one()
-
-    def get_nowait(self) -> Any:
-        return self._events.pop(0)
-
-    async def get(self) -> Any:
-        """Return the next event. Cancelling loses none."""
-        while not self._events:
-            turn = self._loop.create_future()
-            self._waiting.append(turn)
-            try:
-                await turn
-            except BaseException:
-                if turn in self._waiting:
-                    self._waiting.remove(turn)
-                elif self._events:  # it was this receiver's turn, which is the next one's now
-                    self._wake_one()
-                raise
-        return self._events.pop(0)
-
-    def _wake_one(self) -> None:
-        while self._waiting:
-            turn = self._waiting.pop(0)
-            if not turn.done():
-                turn.set_result(None)
-                return
-
-
-class _Gate:
-    """Whether the socket takes bytes; what uvicorn's class uses of :class:`asyncio.Event`."""
-
-    __slots__ = ("_loop", "_open", "_waiting")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._open = True
-        self._waiting: list[asyncio.Future[None]] | None = None
-
-    def set(self) -> None:
-        self._open = True
-        waiting, self._waiting = self._waiting, None
-        for turn in waiting or ():
-            if not turn.done():
-                turn.set_result(None)
-
-    def clear(self) -> None:
-        self._open = False
-
-    async def wait(self) -> None:
-        while not self._open:
-            turn = self._loop.create_future()
-            if self._waiting is None:
-                self._waiting = []
-            self._waiting.append(turn)
-            try:
-                await turn
-            except BaseException:
-                if self._waiting is not None and turn in self._waiting:
-                    self._waiting.remove(turn)
-                raise
 
 
 def _see_through(application: ASGI3Application) -> ASGI3Application:

@@ -17,6 +17,7 @@ from packaging.version import Version
 from actors.errors import TransportClosed
 from actors.messages import Chunk, Frame
 from actors.testing import settle
+from supervisor.transports.waiting import EventQueue, Gate
 from supervisor.transports.wire import EXTENSION, WireTransport, find_wire
 from tests.frames import (
     BINARY,
@@ -43,8 +44,6 @@ from supervisor.integrations.uvicorn import (
     READ_AHEAD_MESSAGES,
     SupervisedProtocol,
     _check_uvicorn,
-    _Events,
-    _Gate,
 )
 
 pytestmark = pytest.mark.newest
@@ -821,7 +820,7 @@ async def test_an_offer_that_cannot_be_met_is_declined(talk: Talk, offer: str) -
 
 async def test_events_come_in_their_order() -> None:
     """As from asyncio's queue."""
-    events = _Events(asyncio.get_running_loop())
+    events = EventQueue(asyncio.get_running_loop())
     assert events.empty()
     for number in range(3):
         events.put_nowait(number)
@@ -832,7 +831,7 @@ async def test_events_come_in_their_order() -> None:
 
 async def test_several_receivers_are_served_in_their_order() -> None:
     """Each gets one, who came first the first."""
-    events = _Events(asyncio.get_running_loop())
+    events = EventQueue(asyncio.get_running_loop())
     receivers = [asyncio.ensure_future(events.get()) for _ in range(3)]
     await settle()
 
@@ -846,7 +845,7 @@ async def test_several_receivers_are_served_in_their_order() -> None:
 @pytest.mark.parametrize("woken", [False, True])
 async def test_a_receiver_that_is_cancelled_loses_no_event(woken: bool) -> None:
     """Also one that was just about to get it: the next one does."""
-    events = _Events(asyncio.get_running_loop())
+    events = EventQueue(asyncio.get_running_loop())
     receivers = [asyncio.ensure_future(events.get()) for _ in range(3)]
     await settle()
 
@@ -867,7 +866,7 @@ async def test_a_receiver_that_is_cancelled_loses_no_event(woken: bool) -> None:
 
 async def test_the_last_receiver_that_is_cancelled_leaves_the_event() -> None:
     """For whoever receives next."""
-    events = _Events(asyncio.get_running_loop())
+    events = EventQueue(asyncio.get_running_loop())
     receiver = asyncio.ensure_future(events.get())
     await settle()
 
@@ -883,7 +882,7 @@ async def test_the_last_receiver_that_is_cancelled_leaves_the_event() -> None:
 
 async def test_all_who_wait_go_on_when_the_gate_opens() -> None:
     """And nobody waits at an open one."""
-    gate = _Gate(asyncio.get_running_loop())
+    gate = Gate(asyncio.get_running_loop())
     await gate.wait()
     gate.clear()
     waiting = [asyncio.ensure_future(gate.wait()) for _ in range(3)]
@@ -898,7 +897,7 @@ async def test_all_who_wait_go_on_when_the_gate_opens() -> None:
 
 async def test_a_gate_that_closes_again_at_once_lets_nobody_through() -> None:
     """They wait on, instead of adding to what is full."""
-    gate = _Gate(asyncio.get_running_loop())
+    gate = Gate(asyncio.get_running_loop())
     gate.clear()
     waiting = asyncio.ensure_future(gate.wait())
     await settle()
@@ -913,7 +912,7 @@ async def test_a_gate_that_closes_again_at_once_lets_nobody_through() -> None:
 
 async def test_a_gate_forgets_who_gave_up_waiting() -> None:
     """A stalled socket to which an endpoint sends with a timeout, again and again."""
-    gate = _Gate(asyncio.get_running_loop())
+    gate = Gate(asyncio.get_running_loop())
     gate.clear()
 
     for _ in range(10):
