@@ -15,3 +15,9 @@ async def runtime() -> AsyncIterator[Runtime]:
     runtime = Runtime()
     yield runtime
     await runtime.aclose()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what measures nothing, where only benchmarks are wanted."""
+    if config.getoption("benchmark_only"):
+        items[:] = [item for item in items if "benchmark" in getattr(item, "fixturenames", ())]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 
 import msgpack
+import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from supervisor.codecs.json import JsonCodec
 from supervisor.codecs.msgpack import MessagePackCodec
+
+pytestmark = pytest.mark.benchmark(group="codecs")
 
 STEP = {"run": 17, "step": "build", "state": "passed", "seconds": 3.25, "log": ["x" * 80]}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from actors.connection import ConnectionState
@@ -10,6 +11,8 @@ from actors.messages import Chunk, Frame
 from actors.overflow import Offer
 from actors.runtime import Runtime
 from tests.benchmarks.null import NullTransport, connect
+
+pytestmark = pytest.mark.benchmark(group="connections")
 
 LEFT = ExitReason(Ending.LEFT, CloseCode.NORMAL, "bye")
 CHUNK = Chunk((Frame("x" * 128),))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from actors.mailbox import Mailbox
 from actors.messages import Chunk, Frame
 from actors.overflow import Offer, Overflow
+
+pytestmark = pytest.mark.benchmark(group="mailboxes")
 
 CHUNK = Chunk((Frame("x" * 128),))
 

@@ -10,6 +10,8 @@ from actors.room import BATCH_MESSAGES
 from actors.runtime import Runtime
 from tests.benchmarks.null import TEXT, NullTransport, open_room
 
+pytestmark = pytest.mark.benchmark(group="fan-out, transports that take everything")
+
 TEXT_128 = "x" * 128
 
 

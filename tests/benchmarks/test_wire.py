@@ -13,6 +13,8 @@ from actors.runtime import Runtime
 from supervisor.transports.wire import WireTransport
 from tests.benchmarks.null import TEXT, open_room
 
+pytestmark = pytest.mark.benchmark(group="fan-out, fast path")
+
 TEXT_128 = "x" * 128
 FRAME_128 = b"\x81\x7e\x00\x80" + TEXT_128.encode()
 
