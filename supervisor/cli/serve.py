@@ -9,17 +9,20 @@ the defaults of those in :data:`DEFAULTS`.
 from __future__ import annotations
 
 import copy
-from importlib import import_module
+import os
+import sys
+from contextlib import suppress
+from importlib.machinery import PathFinder
+from pathlib import Path
 from typing import Any
 
 import click
 
+import actors
 from supervisor.cli.problems import NotInstalled
+from supervisor.cli.requirements import SUPERVISED, require_fast_path, require_uvicorn
 
-__all__ = ["DEFAULTS", "SUPERVISED", "command"]
-
-SUPERVISED = "supervisor.integrations.uvicorn:SupervisedProtocol"
-"""The WebSocket class of the fast path."""
+__all__ = ["DEFAULTS", "command"]
 
 DEFAULTS: dict[str, Any] = {
     "ws": SUPERVISED,
@@ -31,7 +34,7 @@ DEFAULTS: dict[str, Any] = {
 }
 """By the name of the parameter; seconds, where it is a time."""
 
-NEED_UVICORN = "wsupervisor serve needs uvicorn: pip install 'wsupervisor[uvicorn]'"
+NAME = "wsupervisor serve"
 
 
 def command() -> click.Command:
@@ -41,10 +44,7 @@ def command() -> click.Command:
     Raises:
         NotInstalled: If there is no uvicorn.
     """
-    try:
-        uvicorn_main = import_module("uvicorn.main").main
-    except ImportError as error:
-        raise NotInstalled(NEED_UVICORN) from error
+    uvicorn_main = require_uvicorn(NAME)
     choices = {
         name: param.type.choices
         for param in uvicorn_main.params
@@ -57,7 +57,9 @@ def command() -> click.Command:
                 "an application is needed: wsupervisor serve MODULE:APP, "
                 "such as: wsupervisor serve main:app"
             )
+        _check_folder(values.get("app_dir") or "")
         _check_class(values["ws"], tuple(choices.get("ws", ())))
+        _warn_of_workers(values.get("workers"))
         uvicorn_main.callback(**values)
 
     return click.Command(
@@ -87,14 +89,43 @@ def _adapted(param: click.Parameter) -> click.Parameter:
     return own
 
 
+def _check_folder(folder: str) -> None:
+    """
+    Raise NotInstalled if the application's own ``actors`` would hide ours, or be hidden by it.
+
+    The command has imported ours before uvicorn puts the application's folder first on
+    ``sys.path``: without this check, the application would get ours in place of its own.
+    """
+    found = PathFinder.find_spec("actors", [str(Path(folder).resolve()), *sys.path])
+    ours = Path(actors.__file__).parent
+    if found is None:
+        return
+    places = [Path(place) for place in found.submodule_search_locations or ()]
+    if ours.resolve() not in (place.resolve() for place in places):
+        # The words of supervisor.environment.refuse_other_actors().
+        raise NotInstalled(
+            "wsupervisor brings two packages, 'supervisor' and 'actors', and 'import actors' finds "
+            f"another one: {places[0] if places else found.origin}. "
+            "Rename that package, or move it into one of your own."
+        )
+
+
+def _warn_of_workers(workers: int | None) -> None:
+    """Say in a line what several processes do to rooms."""
+    if workers is None:  # as uvicorn decides
+        with suppress(ValueError):
+            workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
+    if workers is not None and workers > 1:
+        click.echo(
+            f"Warning: {workers} workers: rooms and users are per process, so that a message "
+            "reaches the clients of one worker only. Use --workers 1.",
+            err=True,
+        )
+
+
 def _check_class(ws: str, choices: tuple[str, ...]) -> None:
     """Raise NotInstalled if the WebSocket class cannot be had, and say what can."""
     if ws == SUPERVISED:
-        try:
-            import_module(SUPERVISED.partition(":")[0])
-        except ImportError as error:
-            raise NotInstalled(
-                f"{error}\n(With wsupervisor serve, '--ws auto' serves without it.)"
-            ) from error
+        require_fast_path(NAME, without=f"With {NAME}, '--ws auto' serves without it.")
     elif choices and ws not in choices:
         raise click.UsageError(f"--ws: this uvicorn knows {', '.join(choices)}, and not {ws!r}")

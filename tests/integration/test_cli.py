@@ -58,7 +58,8 @@ class Command:
     def __init__(self, folder: Path, *arguments: str) -> None:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "200"}
         self.process = subprocess.Popen(
-            [sys.executable, LEASH, "-m", "supervisor.cli", *arguments],
+            # -P: as for the installed command, the folder is not where modules come from.
+            [sys.executable, LEASH, "-P", "-m", "supervisor.cli", *arguments],
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -199,6 +200,24 @@ def test_bench_measures_our_own_server(
     assert 0 < report["connection_kib"] < 1000
     assert "<svg" in (folder / "chart.html").read_text()
     assert no_server_left(report)
+
+
+@pytest.mark.parametrize("options", [FAST_PATH, pytest.param(("--asgi",), id="asgi")])
+def test_what_is_in_the_folder_does_not_matter_to_our_own_server(
+    folder: Path,
+    commands: list[Command],
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+) -> None:
+    """Nor what the environment says of servers: it is one process."""
+    (folder / "actors").mkdir()
+    (folder / "actors" / "__init__.py").touch()
+    monkeypatch.setenv("WEB_CONCURRENCY", "2")
+    monkeypatch.setenv("UVICORN_APP_DIR", str(folder))
+
+    report = measure(commands, folder, "--sockets", "5", "--messages", "3", *options)
+
+    assert report["complete"]
 
 
 def test_bench_as_fast_as_possible(folder: Path, commands: list[Command]) -> None:

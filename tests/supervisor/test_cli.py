@@ -6,7 +6,11 @@ import builtins
 import dataclasses
 import json
 import sys
+from collections.abc import Callable
 from importlib import metadata, util
+from importlib.util import spec_from_file_location
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,7 +21,8 @@ import click
 from click.testing import CliRunner, Result
 from uvicorn.main import main as uvicorn_main
 
-from supervisor.cli import entry
+from supervisor import environment
+from supervisor.cli import entry, requirements
 from supervisor.cli import serve as serving
 from supervisor.cli.bench.chart import as_html, line_chart
 from supervisor.cli.bench.plan import Plan
@@ -197,7 +202,142 @@ def test_an_older_uvicorns_classes_are_named(
     assert "this uvicorn knows auto, none" in result.output
 
 
+@pytest.fixture
+def no_module(monkeypatch: pytest.MonkeyPatch) -> Callable[[ImportError, str], None]:
+    """Return what lets the import of a module fail with an error."""
+    usual = requirements.import_module
+
+    def refuse(error: ImportError, module: str) -> None:
+        def import_module(name: str) -> ModuleType:
+            if name == module:
+                raise error
+            return usual(name)
+
+        monkeypatch.setattr(requirements, "import_module", import_module)
+
+    return refuse
+
+
+NO_WEBSOCKETS = ModuleNotFoundError("No module named 'websockets'", name="websockets")
+
+
+def test_serve_without_websockets_says_what_to_install(
+    served: Served, no_module: Callable[[ImportError, str], None]
+) -> None:
+    """Not to do without: uvicorn would answer every WebSocket with 404."""
+    no_module(NO_WEBSOCKETS, "supervisor.integrations.uvicorn")
+
+    result = call("serve", "main:app")
+
+    assert result.exit_code == 2
+    assert "wsupervisor serve needs websockets: pip install 'wsupervisor[uvicorn]'" in result.output
+    assert "--ws auto" not in result.output
+    assert served.options == {}
+
+
+@pytest.mark.parametrize("file", ["actors/__init__.py", "actors.py"])
+@pytest.mark.parametrize("options", [(), ("--app-dir", "apps")])
+def test_serve_refuses_an_application_with_actors_of_its_own(
+    served: Served,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    file: str,
+    options: tuple[str, ...],
+) -> None:
+    """It would get ours in their place; the words are those of the import."""
+    folder = tmp_path / "apps" if options else tmp_path
+    theirs = folder / file
+    theirs.parent.mkdir(parents=True, exist_ok=True)
+    theirs.touch()
+    monkeypatch.chdir(tmp_path)
+
+    result = call("serve", "main:app", "--ws", "auto", *options)
+
+    assert result.exit_code == 2
+    assert served.options == {}
+    place = theirs.parent if theirs.name == "__init__.py" else theirs
+    found = spec_from_file_location("actors", theirs)
+    monkeypatch.setattr(util, "find_spec", lambda name: found)
+    with pytest.raises(ImportError) as told:
+        environment.refuse_other_actors()
+    first, _, rest = str(told.value).partition(str(place))
+    assert result.output == f"Error: {first}{place}{rest}\n"
+
+
+def test_serve_takes_an_application_next_to_our_actors(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a checkout, and in a folder without any."""
+    monkeypatch.chdir(Path(environment.__file__).parent.parent)
+    assert call("serve", "main:app", "--ws", "auto").exit_code == 0
+
+    monkeypatch.chdir(tmp_path)
+    assert call("serve", "main:app", "--ws", "auto").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "concurrency", "workers"),
+    [(("--workers", "2"), None, 2), ((), "3", 3), ((), "1", 1), (("--workers", "1"), "3", 1)],
+)
+def test_serve_says_that_workers_know_nothing_of_each_other(
+    served: Served,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    concurrency: str | None,
+    workers: int,
+) -> None:
+    """In a line, where there are several, by option or by uvicorn's environment variable."""
+    if concurrency is not None:
+        monkeypatch.setenv("WEB_CONCURRENCY", concurrency)
+
+    result = call("serve", "main:app", "--ws", "auto", *options)
+
+    assert result.exit_code == 0
+    if workers > 1:
+        assert result.output.startswith(f"Warning: {workers} workers: rooms and users are per proc")
+        assert result.output.count("\n") == 1
+    else:
+        assert result.output == ""
+
+
 # bench
+
+
+OLD = "SupervisedProtocol needs uvicorn 0.52.1 or newer, and this is 0.34.3: install it"
+
+
+@pytest.mark.parametrize(
+    ("module", "error", "words"),
+    [
+        ("supervisor.integrations.uvicorn", NO_WEBSOCKETS, "pip install 'wsupervisor[uvicorn]'"),
+        ("uvicorn.main", ModuleNotFoundError("uvicorn"), "pip install 'wsupervisor[uvicorn]'"),
+        ("supervisor.integrations.uvicorn", ImportError(OLD), "'wsupervisor bench --asgi'"),
+    ],
+)
+def test_bench_says_what_its_own_server_needs(
+    no_module: Callable[[ImportError, str], None], module: str, error: ImportError, words: str
+) -> None:
+    """Before it starts it, in the terms of this command."""
+    no_module(error, module)
+
+    result = call("bench")
+
+    assert result.exit_code == 2
+    assert words in result.output
+    assert "serve" not in result.output.replace("server", "")
+    assert "--ws" not in result.output
+
+
+def test_bench_without_a_websocket_library_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without the fast path, too: there would be nothing but 404."""
+    monkeypatch.setattr(util, "find_spec", lambda name: None)
+
+    result = call("bench", "--asgi")
+
+    assert result.exit_code == 2
+    assert "needs websockets: pip install 'wsupervisor[uvicorn]'" in result.output
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,22 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
 
+import supervisor
 from supervisor.cli.load import LoadError
+from supervisor.cli.requirements import (
+    SUPERVISED,
+    require_any_class,
+    require_fast_path,
+    require_uvicorn,
+)
 
 __all__ = ["own_server"]
 
 HOST = "127.0.0.1"
+
+NEEDED_BY = "the server of wsupervisor bench"
 
 START_TIMEOUT = 20.0
 STOP_TIMEOUT = 15.0
@@ -33,13 +43,21 @@ async def own_server(*, supervised: bool = True) -> AsyncIterator[tuple[str, int
         Host and port, and its process id.
 
     Raises:
+        NotInstalled: If something that it needs is missing, or too old.
         LoadError: If it does not start.
     """
+    require_uvicorn(NEEDED_BY)
+    if supervised:
+        require_fast_path(NEEDED_BY, without="'wsupervisor bench --asgi' measures without it.")
+    else:
+        require_any_class(NEEDED_BY)
     port = _free_port()
+    root = str(Path(supervisor.__file__).parent.parent)
     command = [
         *(sys.executable, "-m", "supervisor.cli", "serve", "supervisor.cli.bench.app:app"),
         *("--host", HOST, "--port", str(port), "--log-level", "warning", "--no-access-log"),
-        *(() if supervised else ("--ws", "auto")),
+        # Whatever the environment says of a server: one process, which finds this library.
+        *("--workers", "1", "--app-dir", root, "--ws", SUPERVISED if supervised else "auto"),
     ]
     leash, hold = os.pipe()  # the server ends when the end that we hold is closed, however we end
     with tempfile.TemporaryFile() as log, ExitStack() as stack:
@@ -50,6 +68,7 @@ async def own_server(*, supervised: bool = True) -> AsyncIterator[tuple[str, int
                 stdin=leash,
                 stdout=log,
                 stderr=log,
+                cwd=root,  # what is in the caller's folder is not to be imported
                 start_new_session=True,  # Ctrl-C is for us; we stop it when we have reported
             )
         finally:
