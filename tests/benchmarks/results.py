@@ -62,6 +62,21 @@ class Results:
     missing: dict[str, str] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
 
+    @property
+    def shrink(self) -> int:
+        """What the scenarios' numbers of receivers were divided by."""
+        return int(self.about.get("shrink", 1))
+
+    @property
+    def quick(self) -> bool:
+        """Whether receivers, rounds or seconds were fewer than the goals have."""
+        return bool(self.about.get("quick")) or self.shrink > 1
+
+    @property
+    def partial(self) -> bool:
+        """Whether peers or scenarios were left out, or the run was interrupted."""
+        return bool(self.about.get("partial") or self.about.get("interrupted"))
+
     def spread(self, scenario: str, peer: str, value: str) -> Spread | None:
         """Return the median of that value; None if it was never measured."""
         found = [

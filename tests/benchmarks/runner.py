@@ -53,6 +53,17 @@ class Options:
     seconds: float = 1.0
     shrink: int = 1
 
+    @property
+    def as_goals_have_it(self) -> bool:
+        """Whether what is measured can be held against the goals."""
+        goals = Options()
+        return (
+            self.members == goals.members
+            and self.rounds >= goals.rounds
+            and self.seconds >= goals.seconds
+            and self.shrink == goals.shrink
+        )
+
 
 @dataclass
 class Runner:
@@ -98,11 +109,13 @@ class Runner:
             await self._close_all()
         for number in range(self.options.rounds):
             for peer in scenario.peers:
-                self.say(f"{scenario.title}: {peer.label}, round {number + 1}")
+                self.say(
+                    f"{scenario.heading(self.options.shrink)}: {peer.label}, round {number + 1}"
+                )
                 reason = peer.missing(self.environment)
                 if reason is not None:
                     self.results.missing[peer.key] = reason
-                    self.step(Row(scenario.key, peer.key, {}, note="not here"))
+                    self.step(Row(scenario.key, peer.key, {}, note=f"not here: {reason}"))
                     continue
                 try:
                     row = await measure(scenario, peer)
@@ -171,8 +184,8 @@ class Runner:
             await session.close()
 
     async def _idle(self, scenario: Scenario, peer: Peer) -> Row:
-        assert scenario.members is not None
-        count = scenario.members // self.options.shrink
+        count = scenario.count(self.options.shrink)
+        assert count is not None
         server, _ = await start_server(peer, self.environment, self.machine)
         try:
             await self._come_and_go(server, peer, 50)  # whatever is loaded on first use
@@ -190,18 +203,18 @@ class Runner:
         return Row(scenario.key, peer.key, {"kib": grown / count})
 
     async def _scale(self, scenario: Scenario, peer: Peer) -> Row:
-        assert scenario.members is not None
-        members = max(10, scenario.members // self.options.shrink)
+        members = scenario.count(self.options.shrink)
+        assert members is not None
         session = await self._session(peer, members)
         count = await self._count(session, scenario)
         measured = await session.run(scenario.mode, count, scenario.size)
         return self._row(scenario, peer, measured, {"rate": measured.result.rate})
 
     async def _churn(self, scenario: Scenario, peer: Peer) -> Row:
-        assert scenario.members is not None
-        count = scenario.members // self.options.shrink
-        server, _ = await start_server(peer, self.environment, self.machine)
+        count = scenario.count(self.options.shrink)
+        assert count is not None
         seconds, spent = [], []
+        server, _ = await start_server(peer, self.environment, self.machine)
         try:
             await self._come_and_go(server, peer, 100)
             for _ in range(CHURNS):

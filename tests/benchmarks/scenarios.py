@@ -7,7 +7,7 @@ from enum import Enum
 
 from tests.benchmarks.lineup import PEERS, Peer
 
-__all__ = ["SCENARIOS", "Kind", "Scenario", "find_peer"]
+__all__ = ["ALL_PEERS", "SCENARIOS", "Kind", "Scenario", "find_peer", "find_scenario", "shrunk"]
 
 KIB = 1024
 
@@ -30,7 +30,7 @@ class Scenario:
 
     Attributes:
         key: What ``--scenarios`` calls it.
-        title: What the page calls it.
+        title: What the page calls it; ``{:,}`` is the number of receivers.
         kind: How it is measured.
         peers: Who takes part.
         mode: ``one`` or ``queued``.
@@ -48,10 +48,28 @@ class Scenario:
     members: int | None = None
     rate: float = 0.0
 
+    def count(self, shrink: int) -> int | None:
+        """Return how many receivers there are in a run whose numbers are divided by ``shrink``."""
+        return None if self.members is None else shrunk(self.members, shrink)
+
+    def heading(self, shrink: int) -> str:
+        """Return the title, with the number that such a run has."""
+        return self.title.format(self.count(shrink))
+
+
+def shrunk(members: int, shrink: int) -> int:
+    """Return what is left of a number of receivers in a quick run."""
+    return members if shrink == 1 else max(10, members // shrink)
+
 
 def find_peer(key: str) -> Peer:
     """Return the peer of that key."""
-    return next(peer for peer in (*PEERS, *_IDLE, *_STALLED) if peer.key == key)
+    return next(peer for peer in ALL_PEERS if peer.key == key)
+
+
+def find_scenario(key: str) -> Scenario:
+    """Return the scenario of that key."""
+    return next(scenario for scenario in SCENARIOS if scenario.key == key)
 
 
 def _some(*keys: str) -> tuple[Peer, ...]:
@@ -80,6 +98,9 @@ _STALLED = (
     *_some("tutorial", "queue"),
 )
 
+ALL_PEERS = tuple(dict.fromkeys((*PEERS, *_IDLE, *_STALLED)))
+"""Those of some scenarios last."""
+
 SCENARIOS = (
     Scenario("one-128", "One publication at a time, 128 B", Kind.THROUGHPUT),
     Scenario("one-1k", "One publication at a time, 1 KiB", Kind.THROUGHPUT, size=KIB),
@@ -107,11 +128,11 @@ SCENARIOS = (
         peers=_STALLED,
         size=16 * KIB,
     ),
-    Scenario("idle", "Idle connections", Kind.IDLE, peers=_IDLE, members=5_000),
+    Scenario("idle", "{:,} idle connections", Kind.IDLE, peers=_IDLE, members=5_000),
     *(
         Scenario(
             f"scale-{members}",
-            f"{members:,} members, 128 B",
+            "{:,} members, 128 B",
             Kind.SCALE,
             peers=_some("ours", "ready-frame"),
             members=members,
@@ -120,7 +141,7 @@ SCENARIOS = (
     ),
     Scenario(
         "churn",
-        "Joining and leaving",
+        "{:,} sockets connect and leave",
         Kind.CHURN,
         peers=_some("ours", "ours-asgi", "tutorial"),
         members=1_000,

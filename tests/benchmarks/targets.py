@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tests.benchmarks.results import Results
+from tests.benchmarks.scenarios import shrunk
 
 __all__ = ["TARGETS", "Target", "Verdict"]
 
@@ -17,11 +18,13 @@ class Verdict:
 
     Attributes:
         value: What was measured; None if something of it was not.
-        text: "reached", "missed by ...", or "not measured".
+        text: "reached", "missed by ...", "not measured", or why neither can be said.
+        final: Whether it is the word on the goal: of a complete run, as the goal has it.
     """
 
     value: float | None
     text: str
+    final: bool = False
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,13 @@ class Target:
     One thing to be reached.
 
     Attributes:
-        what: For readers.
+        what: For readers; ``{:,}`` are the numbers of ``members``.
         goal: The bound.
         at_most: Whether the value has to stay below the goal, or to reach it.
         value: Computes it; None if something was not measured.
         unit: Of value and goal.
         by_cpu: The same ratio by the server's CPU time, where the client may set the pace.
+        members: Receivers that ``what`` speaks of, in a run that is not quick.
     """
 
     what: str
@@ -44,17 +48,34 @@ class Target:
     value: Callable[[Results], float | None]
     unit: str = " x"
     by_cpu: Callable[[Results], float | None] | None = None
+    members: tuple[int, ...] = ()
+
+    @property
+    def bound(self) -> str:
+        """The goal, for readers."""
+        return f"{'≤' if self.at_most else '≥'} {self.number(self.goal)}"
+
+    def number(self, value: float) -> str:
+        """Return a value with its unit, for readers."""
+        return f"{f'{value:,.0f}' if value >= 100 else f'{value:.2f}'}{self.unit}"
+
+    def words(self, results: Results) -> str:
+        """Return what it is about, with the numbers that the run had."""
+        return self.what.format(*(shrunk(members, results.shrink) for members in self.members))
 
     def verdict(self, results: Results) -> Verdict:
         """Compare."""
         value = self.value(results)
         if value is None:
             return Verdict(None, "not measured")
+        if results.quick:
+            return Verdict(value, "not the goal's conditions")
         missed = value - self.goal if self.at_most else self.goal - value
-        if missed <= 0:
-            return Verdict(value, "reached")
         share = missed / self.goal if self.goal else missed
-        return Verdict(value, f"missed by {share:.0%}")
+        text = "reached" if missed <= 0 else f"missed by {share:.0%}"
+        if results.partial:
+            return Verdict(value, f"{text}, in part of a run")
+        return Verdict(value, text, final=True)
 
 
 def _median(scenario: str, peer: str, value: str) -> Callable[[Results], float | None]:
@@ -170,25 +191,28 @@ def _targets() -> Iterator[Target]:
         ("ours-plain", 14.0, "on the supervisor's own endpoint"),
     ):
         yield Target(
-            f"idle connection {where}",
+            f"{{:,}} idle connections, each {where}",
             goal,
             at_most=True,
             value=_median("idle", peer, "kib"),
             unit=" KiB",
+            members=(5_000,),
         )
     for first, last in ((100, 1_000), (1_000, 10_000)):
         yield Target(
-            f"{first:,} to {last:,} members: growth of CPU per delivery, of the ready frame's",
+            "{:,} to {:,} members: growth of CPU per delivery, of the ready frame's",
             1.1,
             at_most=True,
             value=_growth(f"scale-{first}", f"scale-{last}"),
+            members=(first, last),
         )
     yield Target(
-        "1,000 sockets connect and leave: time, of the tutorial's",
+        "{:,} sockets connect and leave: time, of the tutorial's",
         1.3,
         at_most=True,
         value=_ratio("churn", "seconds", "ours", "tutorial"),
         by_cpu=_ratio("churn", "connection_us", "ours", "tutorial"),
+        members=(1_000,),
     )
     for key, size in (("one-128", "128 B"), ("one-1k", "1 KiB")):
         yield _faster(

@@ -12,7 +12,7 @@ from tests.benchmarks.environment import ROOT
 from tests.benchmarks.lineup import PEERS
 from tests.benchmarks.page import render
 from tests.benchmarks.results import Results, Row, Spread
-from tests.benchmarks.scenarios import SCENARIOS, find_peer
+from tests.benchmarks.scenarios import ALL_PEERS, SCENARIOS, find_peer
 from tests.benchmarks.targets import TARGETS, Target
 
 ABOUT = {
@@ -148,12 +148,84 @@ def test_a_page_names_who_is_missing_and_what_failed() -> None:
     assert "- Nchan (nginx): no nginx on this machine" in page
 
 
-def test_a_page_of_a_quick_run_says_how_many_receivers_there_were() -> None:
-    """A table's title tells of more."""
-    found = results(Row("idle", "ours", {"kib": 9.0}))
-    found.about["shrink"] = 10
+def quick_run() -> Results:
+    """Return a run with a tenth of the receivers, of which each was measured once."""
+    found = results(
+        Row("idle", "ours", {"kib": 9.0}),
+        Row("scale-10000", "ours", {"cpu_us": 5.0, "rate": 1e5}),
+        *(
+            Row("churn", peer, {"seconds": seconds, "connection_us": micros})
+            for peer, seconds, micros in (("ours", 1.5, 400.0), ("tutorial", 1.0, 500.0))
+        ),
+    )
+    found.about |= {"members": 200, "rounds": 1, "shrink": 10, "quick": True}
+    return found
 
-    assert "with 500 receivers only" in render(found)
+
+def test_a_quick_run_states_the_numbers_that_it_had() -> None:
+    """In the headings of its tables, in the goals, and nowhere those of a complete run."""
+    page = render(quick_run())
+
+    assert "## 500 idle connections" in page
+    assert "## 1,000 members, 128 B" in page
+    assert "## 100 sockets connect and leave" in page
+    assert "| 500 idle connections, each in a FastAPI endpoint |" in page
+    assert "5,000" not in page
+    assert "10,000" not in page
+
+
+def test_a_quick_run_has_ratios_and_no_verdicts() -> None:
+    """One caveat stands before everything; what is measured by the CPU stands beside."""
+    page = render(quick_run())
+
+    assert page.count("> **Not a complete run:**") == 1
+    assert page.index("> **Not a complete run:**") < page.index("receivers where nothing else")
+    assert "reached**" not in page
+    assert "missed" not in page
+    assert (
+        "| 100 sockets connect and leave: time, of the tutorial's | ≤ 1.30 x | 1.50 x | 0.80 x |"
+        " not the goal's conditions |"
+    ) in page
+
+
+def test_one_round_has_no_median() -> None:
+    """Only several rounds have one, and extremes."""
+    assert "one run each" in render(quick_run())
+    assert "medians, smallest and\nlargest of 3 interleaved runs" in render(results(row("ours", 1)))
+
+
+@pytest.mark.parametrize("why", ["partial", "interrupted"])
+def test_part_of_a_run_says_so_beside_its_verdicts(why: str) -> None:
+    """What was not measured is left out, and nothing is the last word on a goal."""
+    found = results(row("ours", 40.0), row("nats", 10.0))
+    found.about[why] = True
+
+    page = render(found)
+
+    assert "> **Not a complete run:**" in page
+    assert "| ≥ 2.00 x | 4.00 x | 4.00 x | reached, in part of a run |" in page
+    assert "not measured" not in page
+
+
+def test_a_complete_run_has_no_caveat() -> None:
+    """Its verdicts are the word on the goals, and stand out."""
+    page = render(results(row("ours", 40.0), row("nats", 10.0)))
+
+    assert "Not a complete run" not in page
+    assert "**reached**" in page
+
+
+def test_the_goals_of_the_asgi_path_are_shown_by_cpu_too() -> None:
+    """The client may set the pace of the one, and not of the other."""
+    values = {"ours-asgi": (1.0, 4.0), "tutorial": (1.0, 8.0)}
+    found = results(
+        *(
+            Row("one-128", peer, {"rate": rate, "cpu_us": cpu})
+            for peer, (rate, cpu) in values.items()
+        )
+    )
+
+    assert "deliveries/s, of the tutorial's | ≥ 1.20 x | 1.00 x | 2.00 x |" in render(found)
 
 
 def test_the_chart_is_a_drawing_of_what_was_measured() -> None:
@@ -175,6 +247,13 @@ def test_the_chart_is_a_drawing_of_what_was_measured() -> None:
 def test_the_chart_has_a_scale_for_a_single_figure() -> None:
     """One that is a power of ten has a decade to itself."""
     assert draw(results(row("ours", 1_000_000.0))) is not None
+
+
+def test_every_peer_key_is_explained() -> None:
+    """What ``--peers`` takes is on the page that explains the rows."""
+    explained = (ROOT / "docs/explanation/benchmarks.md").read_text()
+
+    assert [peer.key for peer in ALL_PEERS if f"`{peer.key}`" not in explained] == []
 
 
 def test_raw_results_can_be_read_again(tmp_path: Path) -> None:
