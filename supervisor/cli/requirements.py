@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from importlib import import_module, util
+import importlib
+from importlib import util
 from typing import Any
 
 from supervisor.cli.problems import NotInstalled
@@ -26,7 +27,7 @@ def require_uvicorn(command: str) -> Any:
         NotInstalled: If there is no uvicorn.
     """
     try:
-        return import_module("uvicorn.main").main
+        return importlib.import_module("uvicorn.main").main
     except ImportError as error:
         raise NotInstalled(f"{command} needs uvicorn: {INSTALL}") from error
 
@@ -43,7 +44,7 @@ def require_fast_path(command: str, *, without: str) -> None:
         NotInstalled: If uvicorn or websockets is missing or too old.
     """
     try:
-        import_module(SUPERVISED.partition(":")[0])
+        importlib.import_module(SUPERVISED.partition(":")[0])
     except ModuleNotFoundError as error:
         # Without any WebSocket library a server would refuse every WebSocket: no way to do without.
         name = (error.name or "").partition(".")[0]

@@ -40,6 +40,12 @@ async def ws(websocket: WebSocket) -> None:
         async for message in session:
             await supervisor.publish("all", message)
 
+@app.websocket("/deaf")
+async def deaf(websocket: WebSocket) -> None:
+    async with supervisor.session(websocket) as session:
+        async for message in session:
+            pass
+
 @app.websocket("/stubborn")
 async def stubborn(websocket: WebSocket) -> None:
     await websocket.accept()
@@ -247,6 +253,62 @@ async def test_bench_measures_a_chat(folder: Path, commands: list[Command]) -> N
     assert report["complete"]
     assert report["result"]["delivered"] == 50
     assert report["cpu_per_delivery"] > 0  # found by its port
+
+
+async def test_a_server_that_is_killed_is_no_measurement(
+    folder: Path, commands: list[Command]
+) -> None:
+    """What was measured until then is reported, with status 1."""
+    port = free_port()
+    server = Command(folder, "serve", "shop:app", "--port", str(port), "--ws", "auto")
+    commands.append(server)
+    await served(server, port)
+    command = Command(
+        *(folder, "bench", f"ws://127.0.0.1:{port}/ws", "--sockets", "5", "--duration", "60"),
+        *("--rate", "100", "--json", "-"),
+    )
+    commands.append(command)
+    async with connect(f"ws://127.0.0.1:{port}/ws", compression=None, proxy=None) as client:
+        for _ in range(10):  # it measures
+            await asyncio.wait_for(client.recv(), 15)
+
+        server.process.kill()
+    status, output, errors = await asyncio.to_thread(command.finish, 20)
+
+    assert status == 1, errors
+    assert "publishing ended early, connections ended" in " ".join(errors.split())
+    report = json.loads(output)
+    assert report["problem"]
+    assert report["result"]["closed"] == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--publish", "http://127.0.0.1:PORT/nothing"), "nothing answered 404 to a publication"),
+        (("--publish", "ws://127.0.0.1:PORT/deaf"), "No socket received anything"),
+    ],
+)
+async def test_bench_says_why_nothing_arrives(
+    folder: Path, commands: list[Command], arguments: tuple[str, str], words: str
+) -> None:
+    """With status 1: it was not interrupted, and it has measured nothing."""
+    port = free_port()
+    server = Command(folder, "serve", "shop:app", "--port", str(port), "--ws", "auto")
+    commands.append(server)
+    await served(server, port)
+    command = Command(
+        *(folder, "bench", f"ws://127.0.0.1:{port}/ws", "--sockets", "3", "--messages", "2"),
+        *(one.replace("PORT", str(port)) for one in arguments),
+    )
+    commands.append(command)
+
+    status, output, errors = await asyncio.to_thread(command.finish, 20)
+
+    assert status == 1
+    assert words in output + errors
+    assert "Interrupted" not in errors
+    assert "--pid" not in output
 
 
 @pytest.mark.parametrize("after", [0.0, 2.0])

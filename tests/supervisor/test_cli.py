@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import dataclasses
+import importlib
 import json
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from importlib import metadata, util
 from importlib.util import spec_from_file_location
 from pathlib import Path
@@ -22,12 +25,12 @@ from click.testing import CliRunner, Result
 from uvicorn.main import main as uvicorn_main
 
 from supervisor import environment
-from supervisor.cli import entry, requirements
+from supervisor.cli import entry
 from supervisor.cli import serve as serving
 from supervisor.cli.bench.chart import as_html, line_chart
-from supervisor.cli.bench.plan import Plan
+from supervisor.cli.bench.plan import Mode, Plan
 from supervisor.cli.bench.report import as_json, lines, title
-from supervisor.cli.bench.run import Report
+from supervisor.cli.bench.run import Report, connection_kib, until_all_arrived
 from supervisor.cli.commands import wsupervisor
 from supervisor.cli.load import LastReceiver, Latency, LoadResult
 
@@ -205,7 +208,7 @@ def test_an_older_uvicorns_classes_are_named(
 @pytest.fixture
 def no_module(monkeypatch: pytest.MonkeyPatch) -> Callable[[ImportError, str], None]:
     """Return what lets the import of a module fail with an error."""
-    usual = requirements.import_module
+    usual = importlib.import_module
 
     def refuse(error: ImportError, module: str) -> None:
         def import_module(name: str) -> ModuleType:
@@ -213,7 +216,7 @@ def no_module(monkeypatch: pytest.MonkeyPatch) -> Callable[[ImportError, str], N
                 raise error
             return usual(name)
 
-        monkeypatch.setattr(requirements, "import_module", import_module)
+        monkeypatch.setattr(importlib, "import_module", import_module)
 
     return refuse
 
@@ -400,6 +403,7 @@ def made(**values: Any) -> Report:
         result=result, published=10, publishing_seconds=2.0, came_back=0, cpu_seconds=0.02,
         connection_kib=25.0, timeline=[(0.0, 0.002), (1.0, 0.003)],
         pace=[(0.1, 900.0), (0.2, 1100.0)], problem=None, interrupted=False,
+        still_arriving=False, server_known=True, date=datetime(2026, 11, 22, 12, 30, tzinfo=UTC),
     )  # fmt: skip
     return dataclasses.replace(usual, **values)
 
@@ -427,7 +431,9 @@ def test_what_was_not_measured_is_said_not_to_be() -> None:
     """And no number stands in for it."""
     plan = Plan(url="ws://h/", publish_url="ws://h/", rate=0)
     result = dataclasses.replace(made().result, latency=None, last_receiver=None)
-    report = made(plan=plan, result=result, cpu_seconds=None, connection_kib=None)
+    report = made(
+        plan=plan, result=result, cpu_seconds=None, connection_kib=None, server_known=False
+    )
 
     found = {name: value for name, value, _ in lines(report)}
 
@@ -442,6 +448,184 @@ def test_a_run_with_losses_is_marked() -> None:
     assert title(made()) == "200 sockets at ws://h/<feed>"
     assert title(made(result=result)).endswith(" (with losses)")
     assert title(made(result=result, interrupted=True)).endswith(" (interrupted, with losses)")
+
+
+@pytest.mark.parametrize("mode", [None, *Mode])
+def test_a_report_says_how_our_own_server_served(mode: Mode | None) -> None:
+    """Of the default run and of --asgi, and with which versions; of others it knows nothing."""
+    report = made(plan=dataclasses.replace(made().plan, mode=mode))
+
+    data, page = json.loads(as_json(report)), as_html(report)
+
+    suffix = {
+        None: "",
+        "fast-path": ", on the fast path",
+        "asgi": ", without the fast path (--asgi)",
+    }
+    assert title(report) == f"200 sockets at ws://h/<feed>{suffix[mode]}"
+    assert data["mode"] == mode
+    assert data["date"] == "2026-11-22T12:30:00+00:00"
+    assert "2026-11-22 12:30 UTC" in page
+    if mode is None:
+        assert "uvicorn" not in data
+        assert "uvicorn" not in page
+    else:
+        assert data["uvicorn"] == metadata.version("uvicorn")
+        assert "uvloop" in data
+        assert f"uvicorn {metadata.version('uvicorn')}" in page
+
+
+def test_a_server_that_has_gone_is_a_failure() -> None:
+    """However little was lost until then; title, note and status show it."""
+    result = dataclasses.replace(made().result, closed=200, close_codes={1006: 200})
+    killed = made(result=result, problem="the connection ended (1006)", cpu_seconds=None)
+
+    found = {name: (value, note) for name, value, note in lines(killed)}
+
+    assert killed.failed
+    assert title(killed).endswith(" (publishing ended early, connections ended)")
+    assert found["lost"] == ("0", "of 2,000; 200 connections ended")
+    assert found["server CPU per delivery"] == ("not measured", "the server's process has ended")
+    assert "Publishing ended early: the connection ended (1006)." in killed.warnings()
+
+
+def test_a_few_connections_that_end_are_a_finding_and_no_failure() -> None:
+    """A server may drop clients that are slow."""
+    result = dataclasses.replace(made().result, closed=3, close_codes={3002: 3})
+
+    assert not made(result=result).failed
+    assert title(made(result=result)).endswith(" (connections ended)")
+
+
+def test_a_run_that_nobody_received_anything_of_says_what_may_be_wrong() -> None:
+    """The server's process is known; there is nothing to divide its time by."""
+    result = dataclasses.replace(
+        made().result, delivered=0, lost=2000, seconds=0.0, latency=None, last_receiver=None
+    )
+    report = made(result=result)
+
+    found = {name: note for name, _, note in lines(report)}
+
+    assert report.failed
+    assert found["server CPU per delivery"] == "nothing delivered"
+    assert report.warnings()[-1] == (
+        "No socket received anything: does this endpoint send to all what it gets? See --publish."
+    )
+    other = made(result=dataclasses.replace(result, other=7))
+    assert other.warnings()[-1].startswith("7 messages came without a payload")
+
+
+def test_what_had_not_arrived_is_not_lost() -> None:
+    """Where messages still came when the time for it was over."""
+    result = dataclasses.replace(made().result, lost=500, delivered=1500)
+    report = made(result=result, still_arriving=True)
+
+    found = {name: (value, note) for name, value, note in lines(report)}
+
+    assert "lost" not in found
+    assert found["not arrived"] == ("500", "of 2,000, when we stopped waiting")
+    assert title(report).endswith(" (not all arrived in time)")
+    assert "lost" not in " ".join(report.warnings())
+    assert "They still arrived then; --wait is 60 seconds." in report.warnings()
+    assert any("did not keep up with the rate" in warning for warning in report.warnings())
+    assert json.loads(as_json(report))["still_arriving"] is True
+
+
+@pytest.mark.parametrize(("client", "who"), [(0.1, "The server did"), (0.9, "The server, or this")])
+def test_a_server_that_does_not_keep_up_is_said_not_to(client: float, who: str) -> None:
+    """Its latencies are those of a queue; a client that is as busy may be the reason."""
+    result = dataclasses.replace(made().result, seconds=9.5, client_busy=client)
+
+    warning = made(result=result).warnings()[-1]
+
+    assert warning.startswith(who)
+    assert "the last message arrived 7.5 s after publishing had ended" in warning
+    assert warning.endswith("The latencies are those of a queue.")
+
+
+def test_memory_that_hardly_grew_is_not_measured() -> None:
+    """A server that had clients before uses what they left."""
+    found = {name: (value, note) for name, value, note in lines(made(connection_kib=None))}
+
+    value, note = found["server memory per connection"]
+    assert value == "not measured"
+    assert "left from clients before" in note
+    assert connection_kib(199, 100) is None
+    assert connection_kib(200, 100) == 2.0
+    assert connection_kib(9999, 99) is None
+
+
+class Arrivals:
+    """Receivers who get one message whenever somebody waits, until there are no more."""
+
+    def __init__(self, arriving: int, missing: int) -> None:
+        self.delivered = 0
+        self.missing = missing
+        self._arriving = arriving
+
+    async def done(self, timeout: float) -> bool:
+        """Let time pass."""
+        await asyncio.sleep(timeout)
+        if self._arriving:
+            self._arriving -= 1
+            self.delivered += 1
+            self.missing -= 1
+        return not self.missing
+
+
+@pytest.mark.parametrize(
+    ("arriving", "missing", "still", "seconds"),
+    [
+        (120, 120, False, 30.0),  # slow, but all of it
+        (1000, 1000, True, 60.0),
+        (40, 41, False, 12.0),  # the last one is lost
+        (0, 1, False, 2.0),
+    ],
+)
+async def test_what_still_arrives_is_waited_for(
+    arriving: int, missing: int, still: bool, seconds: float
+) -> None:
+    """Until all is there, nothing comes any more, or the time for it is over."""
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+
+    found = await until_all_arrived(Arrivals(arriving, missing), 60.0, asyncio.Event())
+
+    assert found is still
+    assert loop.time() - started == pytest.approx(seconds, abs=0.3)
+
+
+async def test_waiting_ends_when_it_is_told_to() -> None:
+    """What was on its way then is not lost."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.call_later(3.1, stop.set)
+    started = loop.time()
+
+    assert await until_all_arrived(Arrivals(1000, 1000), 60.0, stop)
+    assert loop.time() - started == pytest.approx(3.25, abs=0.2)
+
+
+@pytest.mark.parametrize("option", ["--json", "--html"])
+def test_a_file_that_cannot_be_written_is_said_to_be_none_before(
+    tmp_path: Path, option: str
+) -> None:
+    """Not after minutes of measuring."""
+    missing = tmp_path / "nothing" / "report"
+
+    result = call("bench", "ws://127.0.0.1:1/", option, str(missing))
+
+    assert result.exit_code == 2
+    assert option in result.output
+    assert "there is no folder" in result.output
+
+
+def test_json_has_no_times_of_a_clock_that_nobody_knows() -> None:
+    """Times are seconds, from the first publication."""
+    data = json.loads(as_json(made()))
+
+    assert "first_published" not in data["result"]
+    assert "last_received" not in data["result"]
+    assert data["result"]["seconds"] == 2.0
 
 
 def test_deliveries_to_publishers_cost_the_server_too() -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from supervisor.cli.bench.report import lines, title
+from supervisor.cli.bench.report import lines, title, versions
 from supervisor.cli.bench.run import Report
 
 __all__ = ["as_html", "line_chart"]
@@ -28,6 +28,7 @@ table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--grid); }
 td.value { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 td.note { color: var(--dim); }
+p.made { color: var(--dim); font-size: .85rem; }
 ul.warnings { color: var(--warn); }
 svg { width: 100%; height: auto; } svg text { fill: var(--dim); font-size: 12px; }
 svg .grid { stroke: var(--grid); } svg .line { stroke: var(--line); fill: none; stroke-width: 2; }
@@ -54,6 +55,7 @@ def as_html(report: Report) -> str:
             line_chart(times, "seconds", "milliseconds"),
         )
     heading = escape(title(report))
+    used = ", ".join(f"{name} {version}" for name, version in versions(report).items() if version)
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -69,6 +71,7 @@ def as_html(report: Report) -> str:
 </table>
 {f'<ul class="warnings">{warnings}</ul>' if warnings else ""}
 {charts}
+<p class="made">{report.date:%Y-%m-%d %H:%M %Z}; {escape(used)}</p>
 </body>
 </html>
 """

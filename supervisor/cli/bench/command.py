@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -16,7 +17,7 @@ from rich.markup import escape
 
 from supervisor.cli.bench.chart import as_html
 from supervisor.cli.bench.own_server import own_server
-from supervisor.cli.bench.plan import Plan
+from supervisor.cli.bench.plan import Mode, Plan
 from supervisor.cli.bench.progress import Bar
 from supervisor.cli.bench.report import as_json, as_table
 from supervisor.cli.bench.run import Report, run
@@ -67,6 +68,13 @@ LARGEST = 16 << 20
     "--messages",
     type=click.IntRange(1, 10_000_000),
     help="How many publications, instead of a duration.",
+)
+@click.option(
+    "--wait",
+    type=click.FloatRange(0, 3600),
+    default=60.0,
+    metavar="SECONDS",
+    help="How long to wait at most, after publishing, for messages that still arrive.",
 )
 @click.option(
     "--publish",
@@ -134,6 +142,8 @@ def bench(**options: Any) -> None:
     _write(report, options["json_file"], options["html_file"])
     if report.interrupted:
         raise SystemExit(INTERRUPTED)
+    if report.failed:
+        raise SystemExit(Failed.exit_code)
 
 
 def command() -> click.Command:
@@ -170,6 +180,12 @@ async def _bench(options: dict[str, Any], headers: tuple[tuple[str, str], ...]) 
                 headers=headers,
                 pid=pid,
                 window=options["window"],
+                patience=options["wait"],
+                mode=None
+                if options["url"] is not None
+                else Mode.ASGI
+                if options["asgi"]
+                else Mode.FAST_PATH,
             )
             return await run(plan, bar, stop)
 
@@ -227,6 +243,8 @@ def _check(options: dict[str, Any]) -> None:
             f"a publication needs at least {HEADER_BYTES} bytes for its number and time",
             param_hint="--size",
         )
+    _check_file(options["json_file"], "--json")
+    _check_file(options["html_file"], "--html")
     if options["size"] > LARGEST:
         raise click.BadParameter(f"at most {LARGEST:,} bytes", param_hint="--size")
     if options["url"] is None:
@@ -237,6 +255,21 @@ def _check(options: dict[str, Any]) -> None:
                 )
     elif options["asgi"]:
         raise click.UsageError("--asgi is for this library's own server, which is used without URL")
+
+
+def _check_file(name: str | None, param_hint: str) -> None:
+    """Raise BadParameter for a file that cannot be written: minutes later it would be too late."""
+    if name is None or name == "-":
+        return
+    path = Path(name)
+    if path.exists():
+        possible, why = os.access(path, os.W_OK), "it cannot be written"
+    else:
+        possible, why = path.parent.is_dir(), f"there is no folder {str(path.parent)!r}"
+        if possible:
+            possible, why = os.access(path.parent, os.W_OK), "its folder cannot be written to"
+    if not possible:
+        raise click.BadParameter(f"{name}: {why}", param_hint=param_hint)
 
 
 def _header(text: str) -> tuple[str, str]:

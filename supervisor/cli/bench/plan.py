@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
-__all__ = ["Plan"]
+__all__ = ["Mode", "Plan"]
 
 IN_FLIGHT_BYTES = 256 << 10
 """Of each receiver, where publishers go as fast as possible: less than a mailbox holds."""
+
+
+class Mode(enum.StrEnum):
+    """How our own server serves."""
+
+    FAST_PATH = "fast-path"
+    ASGI = "asgi"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +38,8 @@ class Plan:
         pid: Of the server; None to find it by its port, if it runs on this machine.
         window: Publications that not all receivers have, at most, where ``rate`` is 0.
         connect_timeout: Seconds within which all have to be connected.
-        patience: Seconds to wait for what was published and has not arrived.
+        patience: Seconds to wait, at most, for what was published and has not arrived.
+        mode: How our own server serves; None for the server of somebody else.
     """
 
     url: str
@@ -47,7 +56,8 @@ class Plan:
     pid: int | None = None
     window: int | None = None
     connect_timeout: float = 60.0
-    patience: float = 10.0
+    patience: float = 60.0
+    mode: Mode | None = None
 
     @property
     def latency(self) -> bool:

@@ -10,11 +10,14 @@ from typing import Any
 
 from rich.table import Table
 
-from supervisor.cli.bench.run import Report
+from supervisor.cli.bench.plan import Mode
+from supervisor.cli.bench.run import ENOUGH_SOCKETS, Report
 
-__all__ = ["as_json", "as_table", "lines"]
+__all__ = ["as_json", "as_table", "lines", "title", "versions"]
 
 NOT_MEASURED = "not measured"
+
+MODES = {Mode.FAST_PATH: "on the fast path", Mode.ASGI: "without the fast path (--asgi)"}
 
 
 def lines(report: Report) -> list[tuple[str, str, str]]:
@@ -35,11 +38,9 @@ def lines(report: Report) -> list[tuple[str, str, str]]:
             + ("at full speed" if not plan.rate else f"{plan.rate:,g} /s wanted"),
         ),
         (
-            "lost",
+            "not arrived" if report.still_arriving else "lost",
             f"{result.lost:,}",
-            "every socket got everything once"
-            if result.complete
-            else f"of {result.expected or 0:,}",
+            _of_what(report),
         ),
     ]
     if result.latency is None:
@@ -62,14 +63,12 @@ def lines(report: Report) -> list[tuple[str, str, str]]:
         (
             "server CPU per delivery",
             NOT_MEASURED if cpu is None else f"{1e6 * cpu:.2f} µs",
-            "the server's process is not known: --pid"
-            if cpu is None
-            else f"{report.server_busy or 0:.0%} of a core",
+            _why_no_cpu(report) if cpu is None else f"{report.server_busy or 0:.0%} of a core",
         ),
         (
             "server memory per connection",
             NOT_MEASURED if memory is None else f"{memory:.1f} KiB",
-            "" if memory is not None or cpu is None else "takes 100 sockets or more",
+            "" if memory is not None else _why_no_memory(report),
         ),
         (
             "client's own core",
@@ -78,6 +77,30 @@ def lines(report: Report) -> list[tuple[str, str, str]]:
         ),
     ]
     return found
+
+
+def _of_what(report: Report) -> str:
+    result = report.result
+    if result.complete:
+        return "every socket got everything once"
+    of = f"of {result.expected or 0:,}"
+    if report.still_arriving:
+        return f"{of}, when we stopped waiting"
+    return f"{of}; {result.closed:,} connections ended" if result.closed else of
+
+
+def _why_no_cpu(report: Report) -> str:
+    if not report.server_known:
+        return "the server's process is not known: --pid"
+    return "the server's process has ended" if report.cpu_seconds is None else "nothing delivered"
+
+
+def _why_no_memory(report: Report) -> str:
+    if not report.server_known:
+        return ""
+    if report.plan.sockets < ENOUGH_SOCKETS:
+        return f"takes {ENOUGH_SOCKETS} sockets or more"
+    return "it grew by next to nothing: left from clients before?"
 
 
 def as_table(report: Report) -> Table:
@@ -98,28 +121,47 @@ def title(report: Report) -> str:
         mark
         for mark, applies in (
             ("interrupted", report.interrupted),
-            ("with losses", report.result.lost > 0),
+            ("publishing ended early", report.problem is not None),
+            ("connections ended", report.result.closed > 0),
+            ("with losses", report.result.lost > 0 and not report.still_arriving),
+            ("not all arrived in time", report.result.lost > 0 and report.still_arriving),
         )
         if applies
     ]
-    return f"{plan.sockets:,} sockets at {plan.url}" + (f" ({', '.join(marks)})" if marks else "")
+    return (
+        f"{plan.sockets:,} sockets at {plan.url}"
+        + ("" if plan.mode is None else f", {MODES[plan.mode]}")
+        + (f" ({', '.join(marks)})" if marks else "")
+    )
+
+
+def versions(report: Report) -> dict[str, str | None]:
+    """Return what was in use, by name; of the server only where it is our own."""
+    found = {"wsupervisor": _version("wsupervisor"), "python": platform.python_version()}
+    if report.plan.mode is not None:
+        found |= {name: _version(name) for name in ("uvicorn", "uvloop")}
+    return found
 
 
 def as_json(report: Report) -> str:
     """Return all of it; times in seconds, sizes in bytes unless the name says KiB."""
     result = dataclasses.asdict(report.result)
-    del result["per_socket"]
+    for name in ("per_socket", "first_published", "last_received"):  # too much; no one's clock
+        del result[name]
     plan = dataclasses.asdict(report.plan)
+    del plan["mode"]  # it stands by itself
     plan["headers"] = [name for name, _ in report.plan.headers]  # their values may be secret
     data: dict[str, Any] = {
-        "wsupervisor": _version(),
-        "python": platform.python_version(),
+        "date": report.date.isoformat(timespec="seconds"),
+        **versions(report),
         "platform": platform.platform(),
+        "mode": report.plan.mode,
         "plan": plan,
         "published": report.published,
         "publishing_seconds": report.publishing_seconds,
         "interrupted": report.interrupted,
         "problem": report.problem,
+        "still_arriving": report.still_arriving,
         "deliveries_per_second": report.result.rate,
         "complete": report.result.complete,
         "cpu_seconds": report.cpu_seconds,
@@ -132,10 +174,10 @@ def as_json(report: Report) -> str:
     return json.dumps(data, indent=2)
 
 
-def _version() -> str | None:
+def _version(name: str) -> str | None:
     try:
-        return metadata.version("wsupervisor")
-    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:  # such as a checkout that is not installed
         return None
 
 

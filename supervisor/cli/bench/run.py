@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
 from supervisor.cli.bench.plan import Plan
@@ -23,8 +24,9 @@ from supervisor.cli.load import (
 from supervisor.cli.load.payload import check_size
 from supervisor.cli.load.publishers import Publisher
 from supervisor.cli.load.receipts import MOST_PUBLICATIONS
+from supervisor.cli.load.results import BUSY
 
-__all__ = ["Report", "Watch", "run"]
+__all__ = ["Arriving", "Report", "Watch", "connection_kib", "run", "until_all_arrived"]
 
 SETTLE = 0.3
 """Seconds for what a server does after a handshake: subscribe, greet, collect garbage."""
@@ -32,8 +34,20 @@ SETTLE = 0.3
 ENOUGH_SOCKETS = 100
 """With fewer, what one connection takes is lost in the noise of the server's memory."""
 
+PLAUSIBLE_KIB = 2.0
+"""No connection takes less: a server that seems to had memory left from clients before."""
+
 STUCK = 1.0
+"""Seconds without any delivery after which publishers at full speed wait no longer."""
+
+QUIET = 2.0
 """Seconds without any delivery after which what is missing is taken for lost."""
+
+SLICE = 0.25
+"""Seconds after which whoever waits looks again whether it has to go on."""
+
+BEHIND = 0.5
+"""Seconds after the last publication from which what still arrives has been in a queue."""
 
 IDLE = 0.75
 """Share of its core below which a process was not what kept the others from going faster."""
@@ -49,6 +63,21 @@ class Watch(Protocol):
 
     def advance(self, done: float, note: str) -> None:
         """It has come to ``done``."""
+
+
+class Arriving(Protocol):
+    """What :func:`until_all_arrived` looks at; see :class:`~supervisor.cli.load.Receivers`."""
+
+    @property
+    def delivered(self) -> int:
+        """Deliveries so far."""
+
+    @property
+    def missing(self) -> int:
+        """How many receivers lack something that may still come."""
+
+    async def done(self, timeout: float) -> bool:
+        """Wait until nothing is missing, or for ``timeout`` seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +98,9 @@ class Report:
         pace: Seconds since the first publication, and deliveries per second from there on.
         problem: What ended the publishing early; None if nothing did.
         interrupted: Whether it was told to stop.
+        still_arriving: Whether messages arrived until it stopped waiting for them.
+        server_known: Whether the server's process was.
+        date: When it began.
     """
 
     plan: Plan
@@ -82,6 +114,18 @@ class Report:
     pace: Sequence[tuple[float, float]]
     problem: str | None
     interrupted: bool
+    still_arriving: bool
+    server_known: bool
+    date: datetime
+
+    @property
+    def failed(self) -> bool:
+        """Whether it was no measurement: nothing was delivered, or the server has gone."""
+        return (
+            self.problem is not None
+            or not self.result.delivered
+            or self.result.closed >= self.plan.sockets
+        )
 
     @property
     def server_busy(self) -> float | None:
@@ -100,9 +144,30 @@ class Report:
 
     def warnings(self) -> list[str]:
         """Return what makes these numbers other than they look, a sentence each."""
-        found = [] if self.problem is None else [f"Publishing ended early: {self.problem}."]
-        found += self.result.warnings()
+        found = (
+            [] if self.problem is None else [f"Publishing ended early: {self.problem.rstrip('.')}."]
+        )
+        found += self.result.warnings(still_arriving=self.still_arriving)
+        if self.still_arriving and not self.interrupted:
+            found.append(f"They still arrived then; --wait is {self.plan.patience:g} seconds.")
+        if not self.result.delivered and not self.interrupted:
+            found.append(
+                "No socket received anything: does this endpoint send to all what it gets? "
+                "See --publish."
+            )
+            if self.result.other:
+                found.append(
+                    f"{self.result.other:,} messages came without a payload in their first "
+                    "kilobyte: it has to reach the receivers as it was published."
+                )
         wanted = self.plan.rate
+        late = self.result.seconds - self.publishing_seconds
+        if wanted and (late > BEHIND or self.still_arriving):
+            who = "The server" if self.result.client_busy < BUSY else "The server, or this client,"
+            found.append(
+                f"{who} did not keep up with the rate: the last message arrived {late:.1f} s "
+                "after publishing had ended. The latencies are those of a queue."
+            )
         server, client = self.server_busy, self.result.client_busy
         if not wanted and server is not None and server < IDLE and client < IDLE:
             found.append(
@@ -147,6 +212,7 @@ async def run(plan: Plan, watch: Watch, stop: asyncio.Event) -> Report | None:
         connect_timeout=plan.connect_timeout,
     )
     publishers: list[Publisher] = []
+    date = datetime.now(UTC)
     try:
         server = _server(plan, receivers)
         while len(publishers) < plan.publishers:
@@ -161,19 +227,58 @@ async def run(plan: Plan, watch: Watch, stop: asyncio.Event) -> Report | None:
         publishing = _Publishing(plan, receivers, publishers, watch, stop)
         cpu = server.cpu_seconds() if server is not None else 0.0
         await publishing.run()
+        spent = -1.0 if server is None else server.cpu_seconds() - cpu
         report = publishing.report(
-            cpu_seconds=None if server is None else server.cpu_seconds() - cpu,
-            connection_kib=(
-                max(after - before, 0) / plan.sockets
-                if server is not None and plan.sockets >= ENOUGH_SOCKETS
-                else None
-            ),
+            cpu_seconds=spent if spent >= 0 else None,  # less than before: it has ended
+            connection_kib=connection_kib(after - before, plan.sockets),
+            server_known=server is not None,
+            date=date,
         )
     finally:
         await asyncio.gather(*(publisher.close() for publisher in publishers))
         await receivers.close()
         gc.unfreeze()
-    return report if report.published else None
+    if report.published:
+        return report
+    if report.problem is not None:
+        raise LoadError(report.problem)
+    if not report.interrupted:
+        raise LoadError("nothing was published: the duration is too short")
+    return None
+
+
+async def until_all_arrived(arriving: Arriving, patience: float, stop: asyncio.Event) -> bool:
+    """
+    Wait as long as something arrives that is missing.
+
+    Args:
+        arriving: The receivers, who know what to expect.
+        patience: Seconds to wait at most.
+        stop: Ends it, too, when it is set meanwhile.
+
+    Returns:
+        Whether messages still arrived when it ended: then what is missing is not lost.
+    """
+    clock = asyncio.get_running_loop().time
+    since = clock()
+    deadline, told_before, seen = since + patience, stop.is_set(), arriving.delivered
+    while True:
+        await arriving.done(SLICE)
+        if not arriving.missing:
+            return False
+        now = clock()
+        if arriving.delivered != seen:
+            seen, since = arriving.delivered, now
+        elif now - since >= QUIET:
+            return False
+        if now >= deadline or (stop.is_set() and not told_before):
+            return True
+
+
+def connection_kib(growth: int, sockets: int) -> float | None:
+    """Return the memory of one connection; None where it cannot be told."""
+    each = growth / sockets
+    return each if sockets >= ENOUGH_SOCKETS and each >= PLAUSIBLE_KIB else None
 
 
 class _Publishing:
@@ -197,6 +302,7 @@ class _Publishing:
         self._start = 0
         self._end = 0
         self._problem: str | None = None
+        self._still_arriving = False
         self._pace: list[tuple[float, float]] = []
 
     async def run(self) -> None:
@@ -212,17 +318,19 @@ class _Publishing:
             self._end = time.monotonic_ns()
             receivers.expect(self._published)
             patience = 1.0 if self._stop.is_set() else plan.patience
-            deadline = time.monotonic() + patience
-            # While something arrives there is hope; when nothing does, it is lost.
-            while not await receivers.done(STUCK) and receivers.connected:
-                quiet = await receivers.quiet(STUCK, 2 * STUCK)
-                if quiet or self._stop.is_set() or time.monotonic() > deadline:
-                    break
+            self._still_arriving = await until_all_arrived(receivers, patience, self._stop)
         finally:
             watching.cancel()
             await asyncio.wait([watching])
 
-    def report(self, *, cpu_seconds: float | None, connection_kib: float | None) -> Report:
+    def report(
+        self,
+        *,
+        cpu_seconds: float | None,
+        connection_kib: float | None,
+        server_known: bool,
+        date: datetime,
+    ) -> Report:
         """Return what was found."""
         return Report(
             plan=self._plan,
@@ -236,6 +344,9 @@ class _Publishing:
             pace=self._pace,
             problem=self._problem,
             interrupted=self._stop.is_set(),
+            still_arriving=self._still_arriving,
+            server_known=server_known,
+            date=date,
         )
 
     async def _publish(self, index: int) -> None:
