@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from importlib import metadata
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 __all__ = ["refuse_other_actors", "refuse_process_manager"]
@@ -28,14 +30,23 @@ def refuse_process_manager() -> None:
         )
 
 
-def refuse_other_actors() -> None:
+def refuse_other_actors(folder: str | None = None) -> None:
     """
     Raise where ``import actors`` finds another package than the one that belongs here.
+
+    Args:
+        folder: Where an application is going to be imported from, before anything else; None
+            for where it is found now.
 
     Raises:
         ImportError: If it does; the message says where it is.
     """
-    found = importlib.util.find_spec("actors")
+    if folder is None:
+        found = importlib.util.find_spec("actors")
+    else:
+        found = PathFinder.find_spec("actors", [str(Path(folder).resolve()), *sys.path])
+        if found is None:  # ours is not found by its folder: it was installed for editing
+            return
     places = list(found.submodule_search_locations or ()) if found is not None else []
     if Path(__file__).parent.parent not in (Path(place).parent for place in places):
         where = places[0] if places else (found.origin if found is not None else "nowhere")

@@ -10,17 +10,14 @@ from __future__ import annotations
 
 import copy
 import os
-import sys
 from contextlib import suppress
-from importlib.machinery import PathFinder
-from pathlib import Path
 from typing import Any
 
 import click
 
-import actors
 from supervisor.cli.problems import NotInstalled
 from supervisor.cli.requirements import SUPERVISED, require_fast_path, require_uvicorn
+from supervisor.environment import refuse_other_actors
 
 __all__ = ["DEFAULTS", "command"]
 
@@ -96,18 +93,10 @@ def _check_folder(folder: str) -> None:
     The command has imported ours before uvicorn puts the application's folder first on
     ``sys.path``: without this check, the application would get ours in place of its own.
     """
-    found = PathFinder.find_spec("actors", [str(Path(folder).resolve()), *sys.path])
-    ours = Path(actors.__file__).parent
-    if found is None:
-        return
-    places = [Path(place) for place in found.submodule_search_locations or ()]
-    if ours.resolve() not in (place.resolve() for place in places):
-        # The words of supervisor.environment.refuse_other_actors().
-        raise NotInstalled(
-            "wsupervisor brings two packages, 'supervisor' and 'actors', and 'import actors' finds "
-            f"another one: {places[0] if places else found.origin}. "
-            "Rename that package, or move it into one of your own."
-        )
+    try:
+        refuse_other_actors(folder)
+    except ImportError as error:
+        raise NotInstalled(str(error)) from error
 
 
 def _warn_of_workers(workers: int | None) -> None:
