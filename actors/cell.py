@@ -145,6 +145,7 @@ class Cell(Generic[M]):
             self.mailbox.on_drop = None  # who keeps the ref must not keep the actor
             self.ref.let_go()
             self._runtime.forget(self)
+            del self.actor  # which knows its cell: the two would wait for the garbage collector
         else:
             self.actor = successor
             successor.cell = self

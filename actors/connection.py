@@ -403,6 +403,7 @@ class ConnectionActor(Actor[Chunk]):
         self.cell.mailbox.close()
         self._tell_latches(False)
         assert self.reason is not None
+        del self._transport  # which knows its listener: a socket must not wait for a collection
         self.cell.stop(self.reason)
 
     def _tell(self, listener: Callable[[ConnectionActor, T], None], what: T) -> None:

@@ -177,6 +177,7 @@ class ActorRef(Generic[M]):
     def let_go(self) -> None:
         """Forget the owner, which has stopped; called by the runtime only."""
         self._wake = _nobody
+        self._mailbox.on_space = None  # nobody waits for space in a mailbox that is closed
 
     def _space(self) -> None:
         """Let the first of those who wait try again; whoever goes lets the next one try."""

@@ -181,7 +181,8 @@ class WireTransport:
     def _end(self) -> None:
         self._sink = _CLOSED
         self._server = None
-        self.on_lost = None
+        self._listener = None
+        self.on_lost = self.on_message = None
 
 
 def find_wire(scope: dict[str, Any], send: Any) -> WireTransport | None:

@@ -323,7 +323,7 @@ class RoomMachine(RuleBasedStateMachine):
                 assert positions == sorted(positions)
 
     def who(self, connection: Counting) -> int:
-        return self.transports.index(connection._transport)  # type: ignore[arg-type]
+        return self.connections.index(connection)
 
     @invariant()
     def receipts_say_what_the_members_said(self) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -552,6 +554,28 @@ async def test_what_sockets_took_stays_counted_when_they_are_gone(
     await settle()
 
     assert supervisor.statistics().written == 2
+
+
+async def test_a_connection_leaves_nothing_to_the_garbage_collector(supervise: Supervise) -> None:
+    """What thousands of clients leave behind is freed as they leave, and not in one pause."""
+    supervisor = supervise()
+    actors: list[weakref.ref[object]] = []
+    gc.disable()
+    try:
+        for _ in range(3):
+            client = Peer()
+            session = await enter(supervisor, client, rooms=["a", "b"], user="ann")
+            actors.append(weakref.ref(session.connection.actor))
+            await supervisor.publish("a", "x")
+            del session
+            client.leave()
+            await client.result()
+            del client
+        await settle()
+
+        assert [actor() for actor in actors] == [None] * 3
+    finally:
+        gc.enable()
 
 
 async def test_publish_nowait_refuses_when_the_room_is_full(
