@@ -29,6 +29,7 @@ from actors.receipts import FlushLatch
 from actors.room import RoomActor
 from actors.runtime import Runtime
 from supervisor.admission import Admission
+from supervisor.collector import freeze_what_is_loaded
 from supervisor.connection import ClosedConnection, Connection, Socket
 from supervisor.delivery import Delivery
 from supervisor.endpoints import Endpoints
@@ -37,7 +38,7 @@ from supervisor.hooks import HookCaller, Hooks
 from supervisor.liveness import watch_liveness
 from supervisor.registry import Registry
 from supervisor.rooms import Rooms, user_room
-from supervisor.server_signals import when_uvicorn_stops
+from supervisor.server_signals import served_by_uvicorn, when_uvicorn_stops
 from supervisor.settings import Settings
 from supervisor.telemetry.logging import event_logger
 from supervisor.transports.inbound import Inbound
@@ -101,6 +102,8 @@ class Node:
         self._forget_signals = when_uvicorn_stops(
             lambda: self.delivery.post(self.endpoints.server_stops)
         )
+        if served_by_uvicorn():  # in tests, and in others' processes, it is for them to decide
+            freeze_what_is_loaded()
         self._suspects: set[str] = set()  # ids of connections that the last sweep found gone
         self._sweep_later()
 

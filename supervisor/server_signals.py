@@ -16,7 +16,15 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TypeGuard
 
-__all__ = ["when_uvicorn_stops"]
+__all__ = ["served_by_uvicorn", "when_uvicorn_stops"]
+
+
+def served_by_uvicorn() -> bool:
+    """Whether this is the main thread of a process in which uvicorn serves."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    handler = signal.getsignal(signal.SIGTERM)
+    return isinstance(handler, _Listener) or _is_uvicorns(handler)
 
 
 def when_uvicorn_stops(call: Callable[[], None]) -> Callable[[], None]:

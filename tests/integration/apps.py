@@ -441,6 +441,7 @@ async def report() -> dict[str, Any]:
         "descriptors": open_descriptors(),
         "tasks": sorted(str(task.get_coro()) for task in asyncio.all_tasks()),
         "memory": resident_memory(),
+        "frozen": gc.get_freeze_count(),
         "memberships": dict(MEMBERSHIPS),
         "ended": list(ENDED),
         "active_connections": {

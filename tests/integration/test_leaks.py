@@ -52,3 +52,10 @@ async def come_and_go(server: Server, room: str, count: int) -> None:
                 client.close()
 
     await asyncio.gather(*(one(index) for index in range(count)))
+
+
+async def test_what_is_loaded_is_out_of_the_collectors_sight(server: Server) -> None:
+    """Under uvicorn, whose process is a server's alone; elsewhere the process decides itself."""
+    frozen = (await server.report())["frozen"]
+
+    assert (frozen > 10_000) is ("uvicorn" in server.kind.command)
