@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from actors.errors import ActorStopped
+from actors.overflow import Overflow
 
 if TYPE_CHECKING:
     from actors.interfaces import Encoder, Member
@@ -42,6 +43,8 @@ class Message:
         count: How many messages of the application it carries.
         key: Messages with the same key replace each other while they wait; None never does.
         pinned: An overflow never drops it: its sender waits for space instead.
+        overflow: What a full mailbox gives up for it; None leaves that to the mailbox.
+        feed: What its loss is counted under: the class of its room, or ``direct``.
     """
 
     __slots__ = ()
@@ -50,6 +53,8 @@ class Message:
     count: int = 1
     key: Hashable | None = None
     pinned: bool = False
+    overflow: Overflow | None = None
+    feed: str = "direct"
 
     def settle(self, delivered: bool) -> None:
         """Learn, exactly once, whether the owner of the mailbox took it to its end."""
@@ -117,7 +122,18 @@ class Chunk(Message):
             be; only for chunks of a single receiver. Must not raise.
     """
 
-    __slots__ = ("count", "forms", "frames", "key", "on_settled", "parts", "pinned", "size")
+    __slots__ = (
+        "count",
+        "feed",
+        "forms",
+        "frames",
+        "key",
+        "on_settled",
+        "overflow",
+        "parts",
+        "pinned",
+        "size",
+    )
 
     def __init__(
         self,
@@ -125,6 +141,8 @@ class Chunk(Message):
         *,
         key: Hashable | None = None,
         pinned: bool = False,
+        overflow: Overflow | None = None,
+        feed: str = "direct",
         on_settled: Callable[[bool], None] | None = None,
     ) -> None:
         self.frames = frames
@@ -132,6 +150,8 @@ class Chunk(Message):
         self.size = frames[0].size if len(frames) == 1 else sum(frame.size for frame in frames)
         self.key = key
         self.pinned = pinned
+        self.overflow = overflow
+        self.feed = feed
         self.on_settled = on_settled
         self.forms: dict[Hashable, object] | None = None
         self.parts: tuple[Chunk, ...] | None = None
@@ -141,6 +161,7 @@ class Chunk(Message):
         """Return one chunk of all frames; only the last of ``chunks`` may have an ``on_settled``."""
         joined = Chunk(
             tuple(frame for chunk in chunks for frame in chunk.frames),
+            feed=chunks[0].feed,
             on_settled=chunks[-1].settle if chunks[-1].on_settled is not None else None,
         )
         joined.parts = tuple(chunks)
@@ -150,7 +171,7 @@ class Chunk(Message):
         """Return each frame as a chunk of its own; for a chunk of one, itself."""
         if self.count == 1:
             return [self]
-        return [Chunk((frame,)) for frame in self.frames]
+        return [Chunk((frame,), overflow=self.overflow, feed=self.feed) for frame in self.frames]
 
     def settle(self, delivered: bool) -> None:
         """Tell the sender, once, whether the chunk was written."""

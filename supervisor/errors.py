@@ -12,7 +12,12 @@ Errors of the supervisor, named by what they mean.
     ├── UnserialisableData   (TypeError)   no wire format can express it
     ├── UnsupportedSocket    (TypeError)   there is no way to send to it
     ├── UnknownConnection    (LookupError) not, or no longer, connected here
-    └── NotAMember           (LookupError) left a room that it was not in
+    ├── NotAMember           (LookupError) left a room that it was not in
+    ├── StoreUnavailable     what keeps messages cannot be used, or has failed
+    │   └── StoreFull        it has too much to write; later it may have space
+    └── AppendRefused        the room was left as it is
+        ├── OffsetConflict   it is not where the publisher expected it
+        └── LogEnded         it was said to have ended
 
     starlette.websockets.WebSocketDisconnect
     └── SessionEnded             the client has gone, or the session was closed
@@ -27,17 +32,24 @@ enough to catch them, and one that is not caught ends the endpoint without a tra
 
 from starlette.websockets import WebSocketDisconnect
 
+from actors.positions import Position
+
 __all__ = [
+    "AppendRefused",
     "ConnectionRefused",
     "Drained",
     "InvalidMessage",
     "InvalidRoomName",
     "JoinRefused",
+    "LogEnded",
     "NotAMember",
     "NotRunning",
     "NotStarted",
+    "OffsetConflict",
     "SessionEnded",
     "SettingsError",
+    "StoreFull",
+    "StoreUnavailable",
     "SupervisorError",
     "UnknownConnection",
     "UnserialisableData",
@@ -83,6 +95,35 @@ class UnknownConnection(SupervisorError, LookupError):
 
 class NotAMember(SupervisorError, LookupError):
     """The connection is not in that room."""
+
+
+class StoreUnavailable(SupervisorError):
+    """What keeps messages cannot be used, or has failed; the text says what would help."""
+
+
+class StoreFull(StoreUnavailable):
+    """What keeps messages has too much to write now; later it may have space."""
+
+
+class AppendRefused(SupervisorError):
+    """The message was not kept, nor published: the room was left as it is."""
+
+
+class OffsetConflict(AppendRefused):
+    """
+    The room is not at the offset that the publisher expected.
+
+    Attributes:
+        current: Where it is.
+    """
+
+    def __init__(self, room: str, expected: int, current: Position) -> None:
+        super().__init__(f"room {room!r} is at offset {current.offset}, not at {expected}")
+        self.current = current
+
+
+class LogEnded(AppendRefused):
+    """The room was said to have ended; nothing more is taken."""
 
 
 class SessionEnded(WebSocketDisconnect):

@@ -1,0 +1,1 @@
+"""What rooms keep of their messages: a port (:mod:`~supervisor.history.base`), one file a store."""

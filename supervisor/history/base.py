@@ -1,0 +1,306 @@
+"""
+The port between a supervisor and what keeps the messages of its rooms.
+
+A store has, for each room, a sequence of records: an epoch, and offsets that count from 1 without a
+hole. What is kept of it is bounded by number, bytes and age, oldest gone first. A *compacted* room
+keeps, of all records with the same key, only the newest; its offsets count on all the same, so
+"everything after offset 7" is at once the changes since then and, after 0, the newest values of all.
+
+The supervisor appends before it publishes, and room actors read: what a member missed is always
+what the store has after that member's offset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Protocol
+
+from actors.positions import Position
+
+__all__ = [
+    "IDEMPOTENCY_PERIOD",
+    "PAGE_BYTES",
+    "PAGE_RECORDS",
+    "Appended",
+    "Durability",
+    "Entry",
+    "History",
+    "Page",
+    "Record",
+    "Retention",
+    "RoomState",
+]
+
+PAGE_RECORDS = 300
+"""Records of one page at most."""
+
+PAGE_BYTES = 256 * 1024
+"""Bytes of one page at most; a single larger record is a page of its own."""
+
+IDEMPOTENCY_PERIOD = 300.0
+"""Seconds that a store remembers an idempotency key."""
+
+Durability = Literal["memory", "written"]
+"""When an append is done: once the store has it in memory, or once it is on disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """
+    What is appended.
+
+    Attributes:
+        payload: ``str`` or ``bytes``, as it goes to clients.
+        encoded: Whether the payload is the JSON text of other data.
+        key: In a compacted room, whose newest value this is; None is kept like a log's record.
+        removed: Whether it says that the key has no value any more; its payload is empty.
+        expires: When the record stops being worth anything: Unix time in seconds; None: never.
+    """
+
+    payload: str | bytes
+    encoded: bool = False
+    key: str | None = None
+    removed: bool = False
+    expires: float | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of payload and key."""
+        size = len(self.payload) if isinstance(self.payload, bytes) else _utf8(self.payload)
+        return size + (_utf8(self.key) if self.key is not None else 0)
+
+
+def _utf8(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
+class Record(NamedTuple):
+    """
+    An entry in its place; a tuple, because pages are made of hundreds of them.
+
+    Attributes:
+        offset: Its number in the room, from 1.
+        time: When it was appended: Unix time in seconds.
+        payload: See :class:`Entry`, and so for the rest.
+    """
+
+    offset: int
+    time: float
+    payload: str | bytes
+    encoded: bool
+    key: str | None
+    removed: bool
+    expires: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """
+    What a room keeps; None is no bound. It is given with every append, and the last one counts.
+
+    Attributes:
+        records: Newest records kept; in a compacted room, newest keys.
+        size: Bytes kept, payloads and keys; the newest record is kept however large it is.
+        age: Seconds that a record is kept.
+        compact: Whether only the newest record of each key is kept.
+        tombstone_age: Seconds that a compacted room remembers that a key was removed.
+        meta_age: Seconds after the last append that the epoch and the offset are remembered,
+            records or not; then the room is unknown. Should be longer than ``age``.
+    """
+
+    records: int | None = 10_000
+    size: int | None = 64 << 20
+    age: float | None = 86_400.0
+    compact: bool = False
+    tombstone_age: float = 3_600.0
+    meta_age: float = 30 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """
+    What became of an append.
+
+    Attributes:
+        position: The place of the record; where it is a repetition, that of the first one.
+        repeated: Whether the idempotency key was seen before: nothing was appended.
+    """
+
+    position: Position
+    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RoomState:
+    """
+    Where a room stands.
+
+    Attributes:
+        top: The place after its newest record; ``NOWHERE`` for a room that the store knows
+            nothing of.
+        lost: Offset of the newest record that the bounds have cost; 0 if none. Whoever has seen
+            this offset or a later one has missed nothing. Records that were replaced by their
+            key, or expired, do not count; tombstones that were forgotten do.
+        ended: Whether nothing more will be appended.
+        records: Records that are kept.
+        size: Bytes that they count for.
+    """
+
+    top: Position
+    lost: int = 0
+    ended: bool = False
+    records: int = 0
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """
+    Records of a room, and where it stood when they were read: both of the same moment.
+
+    Attributes:
+        records: In the order that was asked for.
+        state: Where the room stood.
+        more: Whether the room has further records in that direction.
+    """
+
+    records: list[Record] = field(default_factory=list)
+    state: RoomState = field(default_factory=lambda: RoomState(Position("", 0)))
+    more: bool = False
+
+
+class History(Protocol):
+    """
+    Keeps records. Thread-safe: supervisors with several event loops use one store.
+
+    Rooms are named by ``str``. Promises, for every room: offsets are contiguous, in the order of
+    the appends; what was read once under an epoch is never something else later; a read sees
+    every append that was done before it; a record that ``"written"`` confirmed is there after the
+    process was killed, and if a record that somebody may have seen is not, the epoch is another.
+
+    Waiting is bounded by the store. Cancelling a wait undoes nothing.
+    """
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it keeps what it promises; False once it has had to fall back."""
+        ...
+
+    async def open(self) -> None:
+        """
+        Open the store; before anything else. Idempotent.
+
+        Raises:
+            StoreUnavailable: If it cannot be used; the text says why, and what would help.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Write what waits, and close. Idempotent; may be opened again."""
+        ...
+
+    async def append(
+        self,
+        room: str,
+        entry: Entry,
+        retention: Retention,
+        *,
+        durability: Durability = "written",
+        idempotency_key: str | None = None,
+        expect_offset: int | None = None,
+    ) -> Appended:
+        """
+        Append, unless it is a repetition.
+
+        Args:
+            room: Its name.
+            entry: What.
+            retention: What the room keeps from now on.
+            durability: When to return.
+            idempotency_key: The same key within :data:`IDEMPOTENCY_PERIOD` appends once.
+            expect_offset: Offset that the room must be at.
+
+        Raises:
+            OffsetConflict: If the room is elsewhere; it says where.
+            LogEnded: If the room has ended.
+            StoreFull: If too much waits to be written.
+            StoreUnavailable: If the store has failed.
+        """
+        ...
+
+    def append_nowait(
+        self,
+        room: str,
+        entry: Entry,
+        retention: Retention,
+        *,
+        durability: Durability = "written",
+        idempotency_key: str | None = None,
+        then: Callable[[Appended | Exception], None],
+    ) -> None:
+        """
+        Append without waiting, from any thread.
+
+        Args:
+            room: As in :meth:`append`, and so for the rest.
+            entry: What.
+            retention: What the room keeps from now on.
+            durability: When to call ``then``.
+            idempotency_key: See :meth:`append`.
+            then: Called once, from whatever thread, in the order of the appends to a room: with
+                what became of it, or with what :meth:`append` would have raised. Must not raise.
+
+        Raises:
+            StoreFull: If too much waits to be written.
+        """
+        ...
+
+    async def read(
+        self,
+        room: str,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int = PAGE_RECORDS,
+        size: int = PAGE_BYTES,
+        reverse: bool = False,
+    ) -> Page:
+        """
+        Return the records with ``after < offset < before``, oldest first; in a page.
+
+        Args:
+            room: Its name; one that the store knows nothing of has no records.
+            after: Offset.
+            before: Offset; None: to the newest.
+            limit: Most records; at most :data:`PAGE_RECORDS`.
+            size: Most bytes, but always one record; at most :data:`PAGE_BYTES`.
+            reverse: Newest first.
+
+        Raises:
+            StoreUnavailable: If the store has failed.
+        """
+        ...
+
+    async def state(self, room: str) -> RoomState:
+        """Return where the room stands; raises as :meth:`read`."""
+        ...
+
+    async def end(self, room: str) -> Position:
+        """
+        Say that nothing more will be appended; return the top. Idempotent.
+
+        A room without records can end, too.
+
+        Raises:
+            StoreUnavailable: If the store has failed.
+        """
+        ...
+
+    async def remove(self, room: str) -> bool:
+        """
+        Forget the room and all its records; return whether there was any.
+
+        Whatever is appended afterwards has another epoch. Raises as :meth:`end`.
+        """
+        ...

@@ -1,0 +1,143 @@
+"""
+The port between a supervisor and what keeps messages until their user has acknowledged them.
+
+One inbox a user. A message is *pending* from :meth:`Inbox.put` until it is acknowledged, expires,
+or is given up as a *dead letter*. Who delivers, how often and when, is not decided here: the store
+counts deliveries, so that the count outlives the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = ["Inbox", "InboxMessage", "InboxUser"]
+
+InboxUser = str | int
+"""A user with an inbox; ``1`` and ``"1"`` are two users."""
+
+
+@dataclass(frozen=True, slots=True)
+class InboxMessage:
+    """
+    A message for a user.
+
+    Attributes:
+        id: Unique in the world: the client acknowledges it, and tells repetitions, by this.
+        user: Whose inbox it is in.
+        room: The alert room that it was published to; None if it was sent to the user.
+        payload: ``str`` or ``bytes``, as it goes to clients.
+        encoded: Whether the payload is the JSON text of other data.
+        created: Unix time in seconds.
+        expires: Unix time in seconds from which on it is not worth delivering.
+        deliveries: How often it was given to a client.
+    """
+
+    id: str
+    user: InboxUser
+    room: str | None
+    payload: str | bytes
+    encoded: bool
+    created: float
+    expires: float
+    deliveries: int = 0
+
+
+class Inbox(Protocol):
+    """
+    Keeps messages. Thread-safe: supervisors with several event loops use one store.
+
+    Promises: what :meth:`put` has returned for is pending, after the process was killed too;
+    the messages of a user keep the order in which they were put; a message is settled once,
+    whoever acknowledges it, and never pending again.
+
+    Waiting is bounded by the store. Every method but :meth:`open` raises ``StoreUnavailable`` if
+    the store has failed.
+    """
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it keeps what it promises; False once it has had to fall back."""
+        ...
+
+    async def open(self) -> None:
+        """
+        Open the store; before anything else. Idempotent.
+
+        Raises:
+            StoreUnavailable: If it cannot be used; the text says why, and what would help.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Write what waits, and close. Idempotent; may be opened again."""
+        ...
+
+    async def put(self, messages: Sequence[InboxMessage], *, capacity: int) -> list[InboxMessage]:
+        """
+        Keep ``messages``, all or none; one whose id is known already is not kept again.
+
+        Args:
+            messages: For one or several users.
+            capacity: Pending messages that one user may have; for more, that user's oldest go.
+
+        Returns:
+            What had to go, oldest first.
+
+        Raises:
+            StoreFull: If too much waits to be written.
+        """
+        ...
+
+    async def pending(
+        self, user: InboxUser, *, now: float, after: str | None = None, limit: int = 100
+    ) -> list[InboxMessage]:
+        """
+        Return pending messages, oldest first, without those that have expired by ``now``.
+
+        Args:
+            user: Whose.
+            now: Unix time in seconds.
+            after: Id of a message; only those put after it, whatever became of it. One that the
+                store does not know any more counts as older than all.
+            limit: Most messages.
+        """
+        ...
+
+    async def delivered(self, ids: Collection[str]) -> None:
+        """Count one more delivery of each pending message of ``ids``; others do no harm."""
+        ...
+
+    async def acknowledge(self, user: InboxUser, ids: Collection[str]) -> list[str]:
+        """
+        Settle messages of ``user``; ids that are not pending, or another user's, do no harm.
+
+        Returns:
+            Which of ``ids`` were pending.
+        """
+        ...
+
+    async def bury(self, ids: Collection[str]) -> list[InboxMessage]:
+        """Give pending messages up as dead letters; return those that were pending."""
+        ...
+
+    async def dead(self, *, limit: int = 100) -> list[InboxMessage]:
+        """Return the newest dead letters, the newest first; the store keeps 1,000 of them."""
+        ...
+
+    async def expire(self, *, now: float) -> list[InboxMessage]:
+        """Drop pending messages that have expired by ``now``; return at most 1,000 of them."""
+        ...
+
+    async def subscribe(self, room: str, user: InboxUser) -> bool:
+        """Put into the inbox of ``user`` what is published to ``room``; return whether that is new."""
+        ...
+
+    async def unsubscribe(self, room: str, user: InboxUser) -> bool:
+        """Undo :meth:`subscribe`; return whether there was anything to undo."""
+        ...
+
+    async def subscribers(self, room: str) -> list[InboxUser]:
+        """Return who subscribed to ``room``, in the order in which they did."""
+        ...
