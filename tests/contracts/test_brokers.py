@@ -139,7 +139,7 @@ async def test_the_suite_finds_a_broker_that_breaks_a_promise(
     make_broker: Callable[[], Broker], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And says which."""
-    monkeypatch.setattr("supervisor.testing.ARRIVAL_TIMEOUT", 0.2)
+    monkeypatch.setattr("supervisor.testing.brokers.ARRIVAL_TIMEOUT", 0.2)
 
     with pytest.raises(AssertionError, match=says):
         await check_broker(make_broker)

@@ -1,9 +1,4 @@
-"""
-Contract suites: what the implementations of a port promise, as tests that anybody can run.
-
-Who writes another broker runs :func:`check_broker` on it. Free of any test framework: a suite
-returns when all promises hold, and raises ``AssertionError`` with the one that does not.
-"""
+"""What every broker promises, as a suite: see :mod:`supervisor.testing`."""
 
 from __future__ import annotations
 
