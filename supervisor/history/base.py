@@ -45,10 +45,9 @@ Durability = Literal["memory", "written"]
 """When an append is done: once the store has it in memory, or once it is on disk."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """
-    What is appended.
+    What is appended; a tuple, because one is made for every message.
 
     Attributes:
         payload: ``str`` or ``bytes``, as it goes to clients.
@@ -117,8 +116,7 @@ class Retention:
     meta_age: float = 30 * 86_400.0
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(NamedTuple):
     """
     What became of an append.
 
