@@ -235,6 +235,7 @@ class History(Protocol):
         *,
         durability: Durability = "written",
         idempotency_key: str | None = None,
+        expect_offset: int | None = None,
         then: Callable[[Appended | Exception], None],
     ) -> None:
         """
@@ -246,6 +247,7 @@ class History(Protocol):
             retention: What the room keeps from now on.
             durability: When to call ``then``.
             idempotency_key: See :meth:`append`.
+            expect_offset: See :meth:`append`.
             then: Called once, from whatever thread, in the order of the appends to a room: with
                 what became of it, or with what :meth:`append` would have raised. Must not raise.
 
