@@ -11,7 +11,7 @@ __all__ = ["DropReason", "Offer", "Overflow"]
 
 
 class Overflow(Enum):
-    """What a full mailbox gives up."""
+    """What is given up for a client that does not keep up; the last two are for rooms only."""
 
     DROP_OLDEST = "drop_oldest"
     """The messages that have waited longest, as many as make space."""
@@ -21,6 +21,11 @@ class Overflow(Enum):
     """The owner: the mailbox takes nothing more, and the owner ends."""
     BLOCK = "block"
     """Nothing: the message is handed back to the sender, who waits for space."""
+    CONFLATE = "conflate"
+    """Older values of the same key: the member is given the newest value of each key when it can
+    take it. Of rooms only."""
+    CURSOR = "cursor"
+    """Nothing: the member reads on from the room's history at its own speed. Of rooms only."""
 
 
 class Offer(Enum):
