@@ -1,8 +1,8 @@
 """
 Write the pages of docs/reference/ that are made from code, so that they cannot be wrong.
 
-``settings.md`` comes from the fields of :class:`supervisor.settings.Settings` and the
-docstrings below them; ``api.md`` from the docstrings and signatures of what
+``settings.md`` comes from the fields of :class:`supervisor.settings.Settings` and
+:class:`supervisor.policies.RoomPolicy` and the docstrings below them; ``api.md`` from the docstrings and signatures of what
 ``supervisor.__all__`` and ``actors.testing.__all__`` export. Both are read from the source, so
 that every Python and every pydantic makes the same pages.
 
@@ -27,6 +27,7 @@ import actors.errors
 import actors.testing
 import supervisor
 import supervisor.errors
+from supervisor.policies import RoomPolicy
 from supervisor.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,11 +60,36 @@ Times are in seconds, sizes in bytes; where the default is *none*, there is no l
 |---|---|---|
 """
 
+ROOMS_OPENING = """
+## Rooms
+
+`rooms` has a table for each pattern of room names, in order; the first that matches a name wins.
+In a pattern `*` stands for any characters, also for none, and everything else for itself. A room
+that no pattern matches is an `event` room.
+
+```toml
+[rooms."log:*"]
+class = "log"
+history_ttl = 3600
+
+[rooms."status:*"]
+class = "status"
+```
+
+In Python the same is `Settings(rooms={"log:*": RoomPolicy.log(history_ttl=3600), ...})`; see
+[`RoomPolicy`](api.md#roompolicy). What a class does not have cannot be set for it.
+
+| field | meaning |
+|---|---|
+"""
+
 
 def shown(value: object) -> str:
     """Return a default as a reader would write it."""
     if value is None:
         return "*none*"
+    if value == {}:
+        return "*empty*"
     if value is PydanticUndefined:
         return "*required*"
     if isinstance(value, int) and not isinstance(value, bool):
@@ -82,7 +108,11 @@ def settings_page() -> str:
         if not meaning:
             raise SystemExit(f"{SOURCE.relative_to(ROOT)}: {name} has no docstring")
         rows.append(f"| `{name}` | {shown(field.default)} | {plain(meaning)} |\n")
-    return SETTINGS_OPENING.format(prefix=PREFIX) + "".join(rows)
+    page = SETTINGS_OPENING.format(prefix=PREFIX) + "".join(rows) + ROOMS_OPENING
+    for name, _, meaning in fields(class_of(RoomPolicy)):
+        if name in RoomPolicy.model_fields:
+            page += f"| `{'class' if name == 'feed' else name}` | {plain(meaning)} |\n"
+    return page
 
 
 # ----------------------------------------------------------------------------------------- api.md
@@ -101,6 +131,7 @@ What an application imports: `from supervisor import ...`, and for its tests
 SECTIONS: dict[str, list[str]] = {
     "The supervisor": ["Supervisor", "SupervisorState", "Settings"],
     "Sessions": ["Session", "RoomEndpoint"],
+    "What rooms promise": ["RoomPolicy"],
     "Drop-in managers": [
         "ConnectionManager",
         "TargetFirstConnectionManager",
@@ -230,7 +261,7 @@ def methods(kind: type) -> dict[str, tuple[type, Function]]:
 
 def is_property(node: Function) -> bool:
     """Whether a method is read like an attribute."""
-    return any(ast.unparse(d) == "property" for d in node.decorator_list)
+    return any(ast.unparse(d) in {"property", "cached_property"} for d in node.decorator_list)
 
 
 class Unalias(ast.NodeTransformer):
@@ -354,6 +385,8 @@ def class_parts(kind: type, linked: dict[str, str], level: str) -> Iterator[str]
     if kind is Settings:
         yield "Every setting, its default and its meaning: [Settings](settings.md)."
         return
+    if kind is RoomPolicy:
+        yield "Every field, its default and its meaning: [Rooms](settings.md#rooms)."
     if issubclass(kind, enum.Enum):
         yield from members_of(kind, context)
     shown_methods = methods(kind)

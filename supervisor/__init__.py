@@ -46,6 +46,7 @@ from supervisor.integrations.connection_manager import (  # noqa: E402
     FlatConnectionManager,
     TargetFirstConnectionManager,
 )
+from supervisor.policies import RoomPolicy  # noqa: E402
 from supervisor.sessions.plain import Session  # noqa: E402
 from supervisor.settings import Settings  # noqa: E402
 from supervisor.statistics import Statistics  # noqa: E402
@@ -74,6 +75,7 @@ __all__ = [
     "Overflow",
     "Receipt",
     "RoomEndpoint",
+    "RoomPolicy",
     "Session",
     "SessionEnded",
     "Settings",

@@ -162,10 +162,10 @@ class RoomPolicy(BaseModel):
     or ``history_ttl`` if that is longer."""
 
     durability: Durability = "written"
-    """What ``await publish`` promises. With ``written`` (default) the record is on disk: it survives
-    a crash of the process and of the machine. With ``memory`` the store has taken it and writes it
-    soon: a crash may lose the last ones, the publisher waits less. ``log``, ``status``; a store in
-    memory has nothing to write, and loses all with the process."""
+    """What ``await publish`` promises when it returns. ``written`` (default): the record is on disk,
+    and the end of the process does not lose it. ``memory``: the store has taken it, and writes it
+    soon; the publisher waits less, and a crash may lose the newest records. ``log``, ``status``. A
+    store in memory promises no more than ``memory``."""
 
     on_join: Literal["start", "snapshot", "live"] | int = "live"
     """What a member gets first. ``log``: ``start``, everything kept (default); a number from 1, that

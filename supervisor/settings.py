@@ -8,10 +8,9 @@ allowed. Environment variables are named ``WSUPERVISOR_`` and the setting; the f
 
 from __future__ import annotations
 
-import difflib
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
@@ -25,21 +24,23 @@ from pydantic_settings import (
 
 from actors.overflow import Overflow
 from supervisor.errors import SettingsError
+from supervisor.policies import RoomPolicy, check_patterns, policy_fields, policy_place
+from supervisor.validation import Count, Place, Seconds, explain, listed, no_flag, unknown
 
 __all__ = ["Settings"]
 
 PREFIX = "WSUPERVISOR_"
 DEFAULT_FILE = "wsupervisor.toml"
 
+_OVERFLOWS = (Overflow.DROP_OLDEST, Overflow.DROP_NEWEST, Overflow.DISCONNECT, Overflow.BLOCK)
+_DAY = 86_400.0
 
-def _no_flag(value: object) -> object:
-    if isinstance(value, bool):  # which Python takes for 0 or 1
-        raise ValueError("must be a number")  # noqa: TRY004 - what pydantic takes
-    return value
+_STORES = (
+    "memory:// or sqlite:///PATH, such as sqlite:///feeds.db in the working directory "
+    "or sqlite:////var/lib/feeds.db"
+)
 
-
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_no_flag)]
-Count = Annotated[int, Field(ge=1), BeforeValidator(_no_flag)]
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), BeforeValidator(no_flag)]
 
 
 class Settings(BaseSettings):
@@ -59,6 +60,22 @@ class Settings(BaseSettings):
 
     broker: str = "memory://"
     """What links the nodes; ``memory://`` links those of this process."""
+    history: str = "memory://"
+    """What keeps the messages of ``log`` and ``status`` rooms: ``memory://``, which forgets them with
+    the process, or ``sqlite:///PATH``, a file. After ``sqlite://`` comes the path behind a slash:
+    ``sqlite:///feeds.db`` is relative to the working directory, ``sqlite:////var/lib/feeds.db``
+    absolute."""
+    inbox: str = "memory://"
+    """What keeps the important messages of users until they have acknowledged; as ``history``."""
+    store_failure: Literal["refuse", "memory"] = "refuse"
+    """What happens when ``history`` or ``inbox`` fails while the node runs. ``refuse``: publishing
+    what it should keep raises ``StoreUnavailable``. ``memory``: rooms go on in memory, and lose with
+    the process what they took meanwhile. Readiness is false with both until it is repaired."""
+
+    rooms: dict[str, RoomPolicy] = {}
+    """What rooms keep and give up, by pattern of their names, in which ``*`` stands for any
+    characters; the first that matches wins. A room that none matches is an ``event`` room. From one
+    source as a whole; in the environment as JSON. See [Rooms](#rooms)."""
 
     mailbox_messages: Count = 1024
     """Messages that may wait for one socket."""
@@ -70,12 +87,29 @@ class Settings(BaseSettings):
     block_timeout: Seconds = 5.0
     """Longest time that a room waits for a client without space, with ``block``; then the client
     is closed with 3008."""
+    slow_share: Share = 0.75
+    """Share of ``mailbox_messages`` and ``mailbox_bytes`` above which a client is behind; more than 0,
+    at most 1. Of a slow client no more than this is kept waiting."""
+    slow_grace: Seconds = 5.0
+    """Time that a client may be behind without a break; then it is slow, until less than half of
+    ``slow_share`` waits for it."""
     room_mailbox_messages: Count = 10_000
     """Messages that may wait for one room before publishers wait."""
     room_mailbox_bytes: Count = 64 << 20
     """Bytes that may wait for one room before publishers wait; at least ``mailbox_bytes``."""
     max_message_bytes: Count = 1 << 20
     """Largest message that a session takes from a client; a larger one closes it with 1009."""
+
+    inbox_window: Count = 16
+    """Important messages that are with one user at a time without an acknowledgement."""
+    ack_wait: Seconds = 30.0
+    """Time that a user has to acknowledge an important message before it is sent again."""
+    max_deliveries: Count = 10
+    """Times that an important message is sent before it is given up."""
+    important_expires: Seconds = 7 * _DAY
+    """Time after which an important message that nobody acknowledged is given up."""
+    inbox_capacity: Count = 1000
+    """Important messages that may wait for one user."""
 
     accept_timeout: Seconds = 10.0
     """Longest time that accepting a socket may take."""
@@ -129,6 +163,33 @@ class Settings(BaseSettings):
             super().__init__(**arguments)
         except ValidationError as error:
             raise SettingsError(_explain(error, arguments)) from None
+
+    @field_validator("overflow", mode="before")
+    @classmethod
+    def _overflow_of_mailboxes(cls, value: object) -> object:
+        words = [each.value for each in _OVERFLOWS]
+        if value in _OVERFLOWS or value in words:
+            return value
+        text = f"must be {listed(words)}"
+        if value in list(Overflow) or value in [each.value for each in Overflow]:
+            text += "; conflate and cursor belong to the status and log rooms of the setting rooms"
+        raise ValueError(text)
+
+    @field_validator("history", "inbox")
+    @classmethod
+    def _only_known_stores(cls, value: str) -> str:
+        path = value.removeprefix("sqlite:///")
+        if value == "memory://" or (path != value and path.strip("/") and not path.endswith("/")):
+            return value
+        if value.startswith(("redis://", "rediss://")):
+            raise ValueError(f"redis comes with a later version; this one has {_STORES}")
+        raise ValueError(f"must be {_STORES}")
+
+    @field_validator("rooms")
+    @classmethod
+    def _patterns_that_match(cls, value: dict[str, RoomPolicy]) -> dict[str, RoomPolicy]:
+        check_patterns(value)
+        return value
 
     @field_validator("room_mailbox_bytes")
     @classmethod
@@ -198,15 +259,18 @@ class _StrictEnvironment(EnvSettingsSource):
         known = {f"{PREFIX}{name}".upper() for name in self.settings_cls.model_fields}
         for variable in os.environ:
             if variable.upper().startswith(PREFIX) and variable.upper() not in known:
-                raise SettingsError(_unknown(variable, known, "environment variable"))
+                raise SettingsError(unknown(variable, known, "environment variable"))
         try:
-            return super().__call__()
+            return _whole_rooms(self, super().__call__())
         except ValueError as error:  # a value that should be JSON and is not
             raise SettingsError(f"environment: {error}") from None
 
 
 class _ReadableToml(TomlConfigSettingsSource):
     """The file, whose syntax errors name it."""
+
+    def __call__(self) -> dict[str, Any]:
+        return _whole_rooms(self, super().__call__())
 
     def _read_file(self, file_path: Any) -> dict[str, Any]:
         try:
@@ -220,26 +284,30 @@ class _ReadableToml(TomlConfigSettingsSource):
         return found
 
 
+def _whole_rooms(source: PydanticBaseSettingsSource, found: dict[str, Any]) -> dict[str, Any]:
+    """Leave ``rooms`` out if an earlier source has them, in which only whole settings are merged."""
+    if "rooms" not in source.current_state:
+        return found
+    return {name: value for name, value in found.items() if name != "rooms"}
+
+
 def _explain(error: ValidationError, arguments: dict[str, Any]) -> str:
-    lines = []
-    for problem in error.errors():
-        name = ".".join(str(part) for part in problem["loc"]) or "settings"
-        setting = str(problem["loc"][0]) if problem["loc"] else ""
-        variable = f"{PREFIX}{setting}".upper()
-        if setting not in arguments and setting:
-            name += f" (from {variable})" if variable in os.environ else " (from the TOML file)"
-        if problem["type"] == "extra_forbidden":
-            lines.append(_unknown(setting, set(Settings.model_fields), "setting"))
+    def name(place: Place) -> str:
+        if not place:
+            return "settings"
+        setting, *below = [str(part) for part in place]
+        if setting in arguments:
+            source = ""
+        elif (variable := f"{PREFIX}{setting}".upper()) in os.environ:
+            source = f" (from {variable})"
         else:
-            text = problem["msg"].removeprefix("Value error, ")
-            lines.append(f"{name}: {text} (it was {problem.get('input')!r})")
-    return "\n".join(lines)
+            source = " (from the TOML file)"
+        return f"{setting}{policy_place(tuple(below)) if below else ''}{source}"
 
+    def known(place: Place) -> set[str]:
+        return set(Settings.model_fields) if len(place) == 1 else policy_fields()
 
-def _unknown(name: str, known: set[str], kind: str) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}"
-    return f"{name}: unknown {kind}; {hint}"
+    return explain(error, name, known)
 
 
 def _looks_like_origin(text: str) -> bool:
