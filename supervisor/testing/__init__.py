@@ -7,5 +7,6 @@ that does not.
 """
 
 from supervisor.testing.brokers import BrokerNodeProbe, check_broker
+from supervisor.testing.histories import check_history
 
-__all__ = ["BrokerNodeProbe", "check_broker"]
+__all__ = ["BrokerNodeProbe", "check_broker", "check_history"]

@@ -1,0 +1,496 @@
+"""
+The history that is kept in the memory of the process, and is gone with it.
+
+The default store of a supervisor, and what others fall back to. Nothing waits: an append is done
+when it returns, without suspension. What the bounds of a room cost is dropped at its next append
+or read, and a few other rooms are looked after on the way, so that forgotten ones go, too.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import secrets
+import sys
+import threading
+import time
+from bisect import bisect_left, bisect_right
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+
+from actors.positions import NOWHERE, Position
+from supervisor.errors import AppendRefused, LogEnded, OffsetConflict
+from supervisor.history.base import (
+    IDEMPOTENCY_PERIOD,
+    PAGE_BYTES,
+    PAGE_RECORDS,
+    Appended,
+    Durability,
+    Entry,
+    Page,
+    Record,
+    Retention,
+    RoomState,
+)
+
+__all__ = ["MemoryHistory"]
+
+SWEEP_EVERY = 16
+"""Appends between two looks at rooms that nobody may be using; a power of two."""
+
+SWEEP_ROOMS = 32
+"""Rooms that are looked at each time: twice as many as appends can make in between."""
+
+_SPARSE = 64
+"""Places that may be empty before a list is made dense again."""
+
+_new = tuple.__new__  # a named tuple's own constructor costs twice as much
+
+Then = Callable[[Appended | Exception], None]
+
+
+class MemoryHistory:
+    """
+    See :class:`supervisor.history.base.History`; both kinds of durability mean the same here.
+
+    Args:
+        clock: Returns Unix time in seconds.
+
+    What was kept stays when it is closed. It never raises ``StoreUnavailable``.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._rooms: dict[str, _Room] = {}
+        self._round: deque[_Room] = deque()
+        self._appends = 0
+        self._replies: deque[tuple[Then, Appended | Exception]] = deque()
+        self._replying = False
+
+    @property
+    def healthy(self) -> bool:
+        """True."""
+        return True
+
+    async def open(self) -> None:
+        """Do nothing."""
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+    async def append(
+        self,
+        room: str,
+        entry: Entry,
+        retention: Retention,
+        *,
+        durability: Durability = "written",
+        idempotency_key: str | None = None,
+        expect_offset: int | None = None,
+    ) -> Appended:
+        """Append; never suspends. See :class:`supervisor.history.base.History`."""
+        self._lock.acquire()  # half of what `with` costs
+        try:
+            return self._append(room, entry, retention, idempotency_key, expect_offset)
+        finally:
+            self._lock.release()
+
+    def append_nowait(
+        self,
+        room: str,
+        entry: Entry,
+        retention: Retention,
+        *,
+        durability: Durability = "written",
+        idempotency_key: str | None = None,
+        expect_offset: int | None = None,
+        then: Then,
+    ) -> None:
+        """
+        Append; see :class:`supervisor.history.base.History`.
+
+        ``then`` is called before this returns, unless another thread is calling others: it goes on
+        with this one.
+        """
+        with self._lock:
+            outcome: Appended | Exception
+            try:
+                outcome = self._append(room, entry, retention, idempotency_key, expect_offset)
+            except AppendRefused as error:
+                outcome = error
+            self._replies.append((then, outcome))
+            if self._replying:
+                return
+            self._replying = True
+        self._reply()
+
+    async def read(
+        self,
+        room: str,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int = PAGE_RECORDS,
+        size: int = PAGE_BYTES,
+        reverse: bool = False,
+    ) -> Page:
+        """Return a page; never suspends. See :class:`supervisor.history.base.History`."""
+        with self._lock:
+            found = self._find(room, self._clock())
+            if found is None:
+                return Page()
+            records, more = found.page(after, before, limit, size, reverse=reverse)
+            return Page(records, found.state(), more)
+
+    async def state(self, room: str) -> RoomState:
+        """Return where the room stands; never suspends."""
+        with self._lock:
+            found = self._find(room, self._clock())
+            return RoomState(NOWHERE) if found is None else found.state()
+
+    async def end(self, room: str) -> Position:
+        """Say that nothing more will be appended; never suspends."""
+        with self._lock:
+            now = self._clock()
+            found = self._find(room, now) or self._make(room, Retention(), now)
+            found.ended = True
+            return Position(found.epoch, found.top)
+
+    async def remove(self, room: str) -> bool:
+        """Forget the room and all its records; never suspends."""
+        with self._lock:
+            if self._find(room, self._clock()) is None:
+                return False
+            self._forget(self._rooms[room])
+            return True
+
+    def _append(
+        self,
+        name: str,
+        entry: Entry,
+        retention: Retention,
+        idempotency_key: str | None,
+        expect_offset: int | None,
+    ) -> Appended:
+        now = self._clock()
+        self._appends += 1
+        if not self._appends & (SWEEP_EVERY - 1):
+            self._sweep(now)
+        room = self._rooms.get(name)
+        if room is None or room.touched + room.retention.meta_age <= now:
+            if room is not None:
+                self._forget(room)
+            if expect_offset:
+                raise OffsetConflict(name, expect_offset, NOWHERE)
+            room = self._make(name, retention, now)
+        if idempotency_key is not None:
+            first = room.repeats(idempotency_key, now)
+            if first is not None:
+                return Appended(Position(room.epoch, first), repeated=True)
+        if room.ended:
+            raise LogEnded(f"room {name!r} has ended")
+        if expect_offset is not None and expect_offset != room.top:
+            raise OffsetConflict(name, expect_offset, Position(room.epoch, room.top))
+        offset = room.append(entry, retention, now)
+        if idempotency_key is not None:
+            room.recent[idempotency_key] = (now, offset)
+        return _new(Appended, (_new(Position, (room.epoch, offset)), False))
+
+    def _find(self, name: str, now: float) -> _Room | None:
+        room = self._rooms.get(name)
+        if room is None:
+            return None
+        if room.touched + room.retention.meta_age <= now:
+            self._forget(room)
+            return None
+        room.trim(now)
+        return room
+
+    def _make(self, name: str, retention: Retention, now: float) -> _Room:
+        room = self._rooms[name] = _Room(name, retention, now)
+        self._round.append(room)
+        return room
+
+    def _forget(self, room: _Room) -> None:
+        del self._rooms[room.name]
+        room.forgotten = True  # and leaves the round when its turn comes
+
+    def _sweep(self, now: float) -> None:
+        """Trim or forget the next rooms of the round."""
+        for _ in range(min(SWEEP_ROOMS, len(self._round))):
+            room = self._round.popleft()
+            if room.forgotten or self._find(room.name, now) is None:
+                continue
+            self._round.append(room)
+
+    def _reply(self) -> None:
+        """
+        Call what waits to be told, in order and without the lock.
+
+        One thread at a time does, for all: two would overtake each other.
+        """
+        while True:
+            with self._lock:
+                if not self._replies:
+                    self._replying = False
+                    return
+                then, outcome = self._replies.popleft()
+            try:
+                then(outcome)
+            except Exception:  # noqa: BLE001 - the others must still be told
+                threading.excepthook(
+                    threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread()))
+                )
+
+
+class _Room:
+    """
+    The records of one room, in three lists side by side.
+
+    ``records`` has holes where one was replaced or has expired; ``head`` is the first place that
+    has none. Its ``offsets`` never have holes, so that places are found by bisection.
+    """
+
+    __slots__ = (
+        "bounds",
+        "count",
+        "ended",
+        "epoch",
+        "expiries",
+        "forgotten",
+        "head",
+        "keys",
+        "lost",
+        "name",
+        "offsets",
+        "recent",
+        "records",
+        "retention",
+        "size",
+        "sizes",
+        "tombstones",
+        "top",
+        "touched",
+    )
+
+    def __init__(self, name: str, retention: Retention, now: float) -> None:
+        self.name = name
+        self.epoch = secrets.token_hex(8)
+        self.retention = retention
+        self.bounds = _bounds(retention)
+        self.top = 0
+        self.lost = 0
+        self.ended = False
+        self.forgotten = False
+        self.touched = now  # when the newest record came: the time of records never decreases
+        self.count = 0
+        self.size = 0
+        self.head = 0
+        self.offsets: list[int] = []
+        self.records: list[Record | None] = []
+        self.sizes: list[int] = []
+        self.keys: dict[str, int] = {}  # offset of the newest record; in a compacted room only
+        self.tombstones: OrderedDict[int, float] = OrderedDict()  # by offset: when; same there
+        self.expiries: list[
+            tuple[float, int]
+        ] = []  # a heap; those of records that went stay a while
+        self.recent: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def repeats(self, idempotency_key: str, now: float) -> int | None:
+        """Return the offset that was appended with this key; None if there is none."""
+        self._forget_keys(now)
+        first = self.recent.get(idempotency_key)
+        return None if first is None else first[1]
+
+    def append(self, entry: Entry, retention: Retention, now: float) -> int:
+        """Append and trim; return the offset."""
+        if now < self.touched:
+            now = self.touched  # the clock was put back
+        else:
+            self.touched = now
+        if retention is not self.retention:
+            self._change(retention)
+        payload = entry.payload
+        key = entry.key
+        if (isinstance(payload, bytes) or payload.isascii()) and key is None:
+            size = len(payload)
+        else:
+            size = entry.size
+        offset = self.top = self.top + 1
+        expires = entry.expires
+        if retention.compact and key is not None:
+            self._replace(key, offset, now, removed=entry.removed)
+        self.offsets.append(offset)
+        self.records.append(
+            _new(Record, (offset, now, payload, entry.encoded, key, entry.removed, expires))
+        )
+        self.sizes.append(size)
+        self.count += 1
+        self.size += size
+        if expires is not None:
+            self._note_expiry(expires, offset)
+        if self.expiries or self.tombstones or self.recent:
+            self.trim(now)
+        else:
+            self._lose_oldest(now)
+        return offset
+
+    def trim(self, now: float) -> None:
+        """Drop what is not kept at ``now``."""
+        expiries = self.expiries
+        while expiries and expiries[0][0] <= now:
+            offset = heapq.heappop(expiries)[1]
+            place = self._place(offset)
+            if place is not None:
+                if offset in self.tombstones:
+                    self.lost = max(self.lost, offset)
+                self._drop(place)
+        if self.tombstones:
+            self._forget_tombstones(now - self.retention.tombstone_age)
+        if self.recent:
+            self._forget_keys(now)
+        self._lose_oldest(now)
+
+    def _lose_oldest(self, now: float) -> None:
+        """Drop the records that the bounds cost."""
+        most, largest, age = self.bounds
+        since = now - age
+        records = self.records
+        head = self.head
+        while (count := self.count) and (
+            count > most or (self.size > largest and count > 1) or records[head][1] <= since  # type: ignore[index]  # no hole
+        ):
+            if self.offsets[head] > self.lost:
+                self.lost = self.offsets[head]
+            if self.keys:
+                self._drop(head)
+                head = self.head
+                continue
+            # Where a full room's appends come by: what _drop() does, without the calls.
+            records[head] = None
+            self.count = count - 1
+            self.size -= self.sizes[head]
+            head += 1
+            if len(records) > 2 * count + _SPARSE or (count > 1 and records[head] is None):
+                self._skip_holes(head)
+                head = self.head
+            else:
+                self.head = head
+
+    def page(
+        self, after: int, before: int | None, limit: int, size: int, *, reverse: bool
+    ) -> tuple[list[Record], bool]:
+        """Return the records of a page, and whether there are more of that range."""
+        limit = min(limit, PAGE_RECORDS)
+        size = min(size, PAGE_BYTES)
+        start = bisect_right(self.offsets, after, self.head)
+        stop = len(self.offsets)
+        if before is not None:
+            stop = bisect_left(self.offsets, before, start)
+        found: list[Record] = []
+        for place in range(stop - 1, start - 1, -1) if reverse else range(start, stop):
+            record = self.records[place]
+            if record is None:
+                continue
+            size -= self.sizes[place]
+            if len(found) >= limit or (size < 0 and found):
+                return found, True
+            found.append(record)
+        return found, False
+
+    def state(self) -> RoomState:
+        """Return where the room stands."""
+        top = Position(self.epoch, self.top)
+        return RoomState(top, self.lost, self.ended, self.count, self.size)
+
+    def _replace(self, key: str, offset: int, now: float, *, removed: bool) -> None:
+        """Drop the record that had the key, and note who has it now."""
+        place = self._place(self.keys.get(key, 0))
+        if place is not None:
+            self._drop(place)
+        self.keys[key] = offset
+        if removed:
+            self.tombstones[offset] = now
+
+    def _note_expiry(self, expires: float, offset: int) -> None:
+        if len(self.expiries) > 2 * self.count + _SPARSE:
+            self.expiries = [(r.expires, r.offset) for r in self._kept() if r.expires is not None]
+            heapq.heapify(self.expiries)
+        else:
+            heapq.heappush(self.expiries, (expires, offset))
+
+    def _kept(self) -> Iterator[Record]:
+        return (record for record in self.records if record is not None)
+
+    def _place(self, offset: int) -> int | None:
+        """Return where the record is; None if it is no longer kept."""
+        place = bisect_left(self.offsets, offset, self.head)
+        if place < len(self.offsets) and self.offsets[place] == offset and self.records[place]:
+            return place
+        return None
+
+    def _drop(self, place: int) -> None:
+        """Make a hole of a record."""
+        record = self.records[place]
+        assert record is not None
+        self.records[place] = None
+        self.count -= 1
+        self.size -= self.sizes[place]
+        if self.keys and record.key is not None:
+            del self.keys[record.key]
+            self.tombstones.pop(record.offset, None)
+        self._skip_holes(self.head)
+
+    def _skip_holes(self, head: int) -> None:
+        """Move the head on to a record, and be dense again where there are more holes than those."""
+        records = self.records
+        length = len(records)
+        while head < length and records[head] is None:
+            head += 1
+        self.head = head
+        count = self.count
+        if length > 2 * count + _SPARSE:
+            if length - head == count:
+                del records[:head], self.offsets[:head], self.sizes[:head]
+            else:
+                kept = [place for place, record in enumerate(records) if record is not None]
+                self.offsets = [self.offsets[place] for place in kept]
+                self.sizes = [self.sizes[place] for place in kept]
+                records[:] = [records[place] for place in kept]
+            self.head = 0
+
+    def _forget_tombstones(self, since: float) -> None:
+        while self.tombstones:
+            offset = next(iter(self.tombstones))
+            if self.tombstones[offset] > since:
+                return
+            place = self._place(offset)
+            assert place is not None
+            self.lost = max(self.lost, offset)
+            self._drop(place)
+
+    def _forget_keys(self, now: float) -> None:
+        while self.recent:
+            key = next(iter(self.recent))
+            if self.recent[key][0] + IDEMPOTENCY_PERIOD > now:
+                return
+            del self.recent[key]
+
+    def _change(self, retention: Retention) -> None:
+        """Be kept in another way."""
+        if retention.compact is not self.retention.compact:
+            self.keys.clear()
+            self.tombstones.clear()
+            for record in list(self._kept()) if retention.compact else ():
+                if record.key is not None:
+                    self._replace(record.key, record.offset, record.time, removed=record.removed)
+        self.retention = retention
+        self.bounds = _bounds(retention)
+
+
+def _bounds(retention: Retention) -> tuple[float, float, float]:
+    """Return the bounds by number, size and age, infinite where there is none."""
+    bounds = (retention.records, retention.size, retention.age)
+    most, size, age = (math.inf if bound is None else bound for bound in bounds)
+    return most, size, age
