@@ -1,0 +1,360 @@
+"""
+Redelivery: what a user is given out of an inbox, to whom, when, and how often.
+
+A pure machine for one user. It knows no event loop, no store and no payloads: the dispatcher
+(:mod:`supervisor.inboxes`) tells it who comes and goes and what there is to deliver, and it says
+what to give and when to look again. Where a message is::
+
+    QUEUED ──given──▶ IN_FLIGHT ──ack wait over──▶ RESTING ──backoff over──▶ DUE
+      ▲                │   │ ▲                        │                      │
+      └── lost by all ─┴───│─│────────────────────────┘                      │
+                           │ └────────────────── given ──────────────────────┘
+                           └─ delivered often enough ─▶ dead
+
+From any of them it is gone once it is settled, has expired, or nobody here may have it. All but
+QUEUED count for the window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, NamedTuple, TypeVar
+
+__all__ = ["Giving", "Redelivery", "RedeliveryRules"]
+
+R = TypeVar("R", bound=Hashable)
+
+REMEMBERED = 256
+"""Settled messages that are remembered, so that a late report of their arrival does no harm."""
+
+
+@dataclass(frozen=True, slots=True)
+class RedeliveryRules:
+    """
+    How often and how fast.
+
+    Attributes:
+        window: Most messages in flight.
+        ack_wait: Seconds that clients have to acknowledge a message.
+        backoff: Seconds from the end of that to the next delivery: after the first, the second,
+            and so on; the last one repeats.
+        max_deliveries: After so many without an acknowledgement a message is dead.
+        capacity: Most messages held, those in flight included; more stay with the store.
+    """
+
+    window: int = 16
+    ack_wait: float = 30.0
+    backoff: Sequence[float] = (5.0, 15.0, 30.0, 60.0)
+    max_deliveries: int = 10
+    capacity: int = 64
+
+
+class _Phase(Enum):
+    """Where a message is."""
+
+    QUEUED = "queued"
+    """Nobody has it."""
+    IN_FLIGHT = "in flight"
+    """Somebody has it, and may acknowledge it."""
+    RESTING = "resting"
+    """Nobody acknowledged it in time; it is delivered again a little later."""
+    DUE = "due"
+    """It is to be delivered again now."""
+
+
+@dataclass(slots=True, eq=False)
+class _Letter(Generic[R]):
+    """
+    A message.
+
+    Attributes:
+        id: Its id.
+        room: Who may have it: members of this room; None is everybody.
+        expires: From then on it is not given any more.
+        deliveries: Rounds begun.
+        phase: Where it is.
+        when: When its phase ends, in flight or resting.
+        holders: Who has been given it in this round, and whether it was written.
+    """
+
+    id: str
+    room: Hashable | None
+    expires: float
+    deliveries: int
+    phase: _Phase
+    when: float
+    holders: dict[R, bool]
+
+
+@dataclass(slots=True, eq=False)
+class _Receiver:
+    """Who can be given messages: the rooms that it is in, and whether it has no space now."""
+
+    rooms: set[Hashable]
+    blocked: bool = False
+
+
+class Giving(NamedTuple, Generic[R]):
+    """
+    What to give now.
+
+    Attributes:
+        receiver: To whom.
+        id: Which message.
+        counts: Whether this is a delivery of its own, and not one more receiver of the last.
+    """
+
+    receiver: R
+    id: str
+    counts: bool
+
+
+class Redelivery(Generic[R]):
+    """
+    The messages of one user, and who is there to get them.
+
+    A *delivery* is one round to all who may have the message. Who comes while it is in flight, or
+    had no space before, is given it within the same round. Times are seconds of one clock.
+
+    Args:
+        rules: How often and how fast.
+        jitter: Returns a random number from 0 to 1.
+
+    Attributes:
+        dead: Messages given up, for the dispatcher to take out.
+        skipped: Rooms of messages that were not kept because nobody here is in those rooms.
+    """
+
+    __slots__ = (
+        "_jitter",
+        "_letters",
+        "_open",
+        "_receivers",
+        "_settled",
+        "_undo",
+        "dead",
+        "rules",
+        "skipped",
+    )
+
+    def __init__(self, rules: RedeliveryRules, jitter: Callable[[], float]) -> None:
+        self.rules = rules
+        self.dead: list[str] = []
+        self.skipped: set[Hashable] = set()
+        self._jitter = jitter
+        self._letters: dict[str, _Letter[R]] = {}  # in the order of put
+        self._receivers: dict[R, _Receiver] = {}
+        self._open = 0  # messages that count for the window
+        self._settled: dict[str, None] = {}
+        self._undo: tuple[_Phase, float, dict[R, bool]] | None = None  # before the last round
+
+    def __len__(self) -> int:
+        return len(self._letters)
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._letters
+
+    @property
+    def full(self) -> bool:
+        """Whether it takes no more messages."""
+        return len(self._letters) >= self.rules.capacity
+
+    @property
+    def in_flight(self) -> int:
+        """Messages that count for the window."""
+        return self._open
+
+    @property
+    def receivers(self) -> Collection[R]:
+        """Who is there."""
+        return self._receivers.keys()
+
+    # Who comes and goes.
+
+    def connected(self, receiver: R, rooms: Iterable[Hashable] = ()) -> None:
+        """Give to ``receiver`` too from now on."""
+        self._receivers[receiver] = _Receiver(set(rooms))
+
+    def joined(self, receiver: R, room: Hashable) -> None:
+        """Give to ``receiver`` what is for members of ``room``, too."""
+        state = self._receivers.get(receiver)
+        if state is not None:
+            state.rooms.add(room)
+
+    def left(self, receiver: R, room: Hashable) -> None:
+        """Give to ``receiver`` no more of what is for members of ``room``."""
+        state = self._receivers.get(receiver)
+        if state is not None:
+            state.rooms.discard(room)
+            self._let_go()
+
+    def gone(self, receiver: R) -> None:
+        """Take back what only ``receiver`` had. Idempotent."""
+        if self._receivers.pop(receiver, None) is None:
+            return
+        for letter in list(self._letters.values()):
+            if letter.holders.pop(receiver, None) is None or letter.holders:
+                continue
+            if letter.phase is _Phase.IN_FLIGHT and self._worn_out(letter):
+                self._give_up(letter)
+            elif letter.phase is not _Phase.DUE:
+                self._move(letter, _Phase.QUEUED)
+        self._let_go()
+
+    # What there is to deliver.
+
+    def offer(self, id: str, *, room: Hashable | None, expires: float, deliveries: int = 0) -> bool:
+        """
+        Deliver a message, after all that are here; not if it is here, or was settled, or is dead.
+
+        Returns:
+            Whether it is held now; the caller has looked whether there is space.
+        """
+        if id in self._letters or id in self._settled:
+            return False
+        if deliveries >= self.rules.max_deliveries:
+            self._remember(id)
+            self.dead.append(id)
+            return False
+        letter: _Letter[R] = _Letter(id, room, expires, deliveries, _Phase.QUEUED, 0.0, {})
+        if not any(_may_have(state, letter) for state in self._receivers.values()):
+            self.skipped.add(room)
+            return False
+        self._letters[id] = letter
+        return True
+
+    def settle(self, ids: Iterable[str]) -> list[str]:
+        """Deliver these no more, whether they are here yet or not; return those that were."""
+        settled = []
+        for id in ids:
+            letter = self._letters.get(id)
+            if letter is not None:
+                self._remove(letter)
+                settled.append(id)
+            self._remember(id)
+        return settled
+
+    # What to do.
+
+    def advance(self, now: float) -> list[str]:
+        """Let what is over be over; return what has expired, and is gone."""
+        expired = []
+        for letter in list(self._letters.values()):
+            if letter.expires <= now:
+                self._remove(letter)
+                expired.append(letter.id)
+            elif letter.phase is _Phase.IN_FLIGHT and letter.when <= now:
+                self._missed(letter, now)
+            elif letter.phase is _Phase.RESTING and letter.when <= now:
+                self._move(letter, _Phase.DUE)
+                # who has it still to write must not get it twice
+                letter.holders = {who: False for who, done in letter.holders.items() if not done}
+        return expired
+
+    def take(self, now: float) -> Giving[R] | None:
+        """Return what to give next, which counts as given; None if there is nothing now."""
+        for letter in self._letters.values():
+            if letter.phase is _Phase.QUEUED and self._open >= self.rules.window:
+                return None  # nor what comes after it, so that nobody is overtaken
+            for receiver, state in self._receivers.items():
+                if (
+                    not state.blocked
+                    and receiver not in letter.holders
+                    and _may_have(state, letter)
+                ):
+                    return self._give(letter, receiver, now)
+        return None
+
+    def refused(self, giving: Giving[R]) -> None:
+        """Undo the last :meth:`take`: there is no space, until :meth:`unblocked`."""
+        state = self._receivers.get(giving.receiver)
+        letter = self._letters.get(giving.id)
+        if state is not None:
+            state.blocked = True
+        if letter is None:
+            return
+        if giving.counts and self._undo is not None:
+            phase, letter.when, letter.holders = self._undo
+            letter.deliveries -= 1
+            self._move(letter, phase)
+        else:
+            letter.holders.pop(giving.receiver, None)
+
+    def unblocked(self, receiver: R) -> None:
+        """Give to ``receiver`` again."""
+        state = self._receivers.get(receiver)
+        if state is not None:
+            state.blocked = False
+
+    def written(self, receiver: R, id: str) -> None:
+        """``receiver`` has it, and may be given it again if it does not acknowledge it."""
+        letter = self._letters.get(id)
+        if letter is not None and receiver in letter.holders:
+            letter.holders[receiver] = True
+
+    def next_due(self) -> float | None:
+        """When :meth:`advance` has something to do next; None if never."""
+        due = None
+        for letter in self._letters.values():
+            when = letter.expires
+            if letter.phase in {_Phase.IN_FLIGHT, _Phase.RESTING}:
+                when = min(when, letter.when)
+            due = when if due is None else min(due, when)
+        return due
+
+    def _give(self, letter: _Letter[R], receiver: R, now: float) -> Giving[R]:
+        counts = letter.phase in {_Phase.QUEUED, _Phase.DUE}
+        if counts:
+            self._undo = (letter.phase, letter.when, dict(letter.holders))
+            self._move(letter, _Phase.IN_FLIGHT)
+            letter.deliveries += 1
+            letter.when = now + self.rules.ack_wait
+        letter.holders[receiver] = False
+        return Giving(receiver, letter.id, counts)
+
+    def _missed(self, letter: _Letter[R], now: float) -> None:
+        """Nobody has acknowledged it in time."""
+        if not any(letter.holders.values()):  # nobody could: it is not written yet
+            letter.when = now + self.rules.ack_wait
+        elif self._worn_out(letter):
+            self._give_up(letter)
+        else:
+            backoff = self.rules.backoff
+            seconds = backoff[min(letter.deliveries, len(backoff)) - 1]
+            letter.when = now + seconds * (0.8 + 0.4 * self._jitter())
+            self._move(letter, _Phase.RESTING)
+
+    def _worn_out(self, letter: _Letter[R]) -> bool:
+        return letter.deliveries >= self.rules.max_deliveries
+
+    def _give_up(self, letter: _Letter[R]) -> None:
+        self._remove(letter)
+        self._remember(letter.id)
+        self.dead.append(letter.id)
+
+    def _let_go(self) -> None:
+        """Leave to the store what nobody here may have."""
+        receivers = self._receivers.values()
+        for letter in list(self._letters.values()):
+            if not any(_may_have(state, letter) for state in receivers):
+                self._remove(letter)
+                self.skipped.add(letter.room)
+
+    def _move(self, letter: _Letter[R], phase: _Phase) -> None:
+        self._open += (phase is not _Phase.QUEUED) - (letter.phase is not _Phase.QUEUED)
+        letter.phase = phase
+
+    def _remove(self, letter: _Letter[R]) -> None:
+        self._move(letter, _Phase.QUEUED)
+        del self._letters[letter.id]
+
+    def _remember(self, id: str) -> None:
+        self._settled[id] = None
+        if len(self._settled) > REMEMBERED:
+            del self._settled[next(iter(self._settled))]
+
+
+def _may_have(state: _Receiver, letter: _Letter[R]) -> bool:
+    return letter.room is None or letter.room in state.rooms
