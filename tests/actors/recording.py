@@ -32,7 +32,7 @@ TEXT = TextEncoder()
 class Item(Message):
     """A message that knows how often it was settled, and how."""
 
-    __slots__ = ("count", "key", "name", "pinned", "settled", "size")
+    __slots__ = ("count", "feed", "key", "name", "overflow", "pinned", "settled", "size")
 
     def __init__(
         self,
@@ -42,12 +42,16 @@ class Item(Message):
         count: int = 1,
         key: Hashable | None = None,
         pinned: bool = False,
+        overflow: Overflow | None = None,
+        feed: str = "direct",
     ) -> None:
         self.name = name
         self.size = size
         self.count = count
         self.key = key
         self.pinned = pinned
+        self.overflow = overflow
+        self.feed = feed
         self.settled: list[bool] = []
 
     def settle(self, delivered: bool) -> None:

@@ -8,6 +8,12 @@ from actors.mailbox import CONTROL_CAPACITY, Mailbox, MailboxStatistics
 from actors.overflow import DropReason, Offer, Overflow
 from tests.actors.recording import Item
 
+OWN = [Overflow.DROP_OLDEST, Overflow.DROP_NEWEST, Overflow.DISCONNECT, Overflow.BLOCK]
+"""Policies that a mailbox can have."""
+
+KEPT = [Overflow.DISCONNECT, Overflow.BLOCK, Overflow.CONFLATE, Overflow.CURSOR]
+"""Policies whose messages make no space for others."""
+
 
 def fill(mailbox: Mailbox[Item], *items: Item) -> None:
     """Offer ``items``; each must be accepted."""
@@ -114,7 +120,21 @@ def test_the_byte_bound_holds_whatever_the_number_of_messages() -> None:
     assert mailbox.offer(Item(size=0)) is Offer.ACCEPTED
 
 
-@pytest.mark.parametrize("policy", Overflow)
+@pytest.mark.parametrize("policy", [Overflow.CONFLATE, Overflow.CURSOR])
+def test_a_mailbox_cannot_have_a_policy_of_rooms(policy: Overflow) -> None:
+    """It has neither values by key nor a history: a room that has them offers what it may lose."""
+    with pytest.raises(ValueError, match=f"{policy.value} is for rooms"):
+        Mailbox[Item](overflow=policy)
+
+
+@pytest.mark.parametrize("share", [0, -0.5, 1.01, float("nan")])
+def test_a_share_that_is_none_is_an_error(share: float) -> None:
+    """The soft bounds are more than nothing, and no more than the others."""
+    with pytest.raises(ValueError, match="at most 1"):
+        Mailbox[Item](slow_share=share)
+
+
+@pytest.mark.parametrize("policy", OWN)
 @pytest.mark.parametrize("item", [Item(size=11), Item(count=4)], ids=["bytes", "messages"])
 def test_what_can_never_fit_is_handed_back(policy: Overflow, item: Item) -> None:
     """A message beyond either bound is TOO_LARGE at once, and costs nobody anything."""
@@ -208,6 +228,52 @@ def test_refuse_hands_the_message_back() -> None:
     assert mailbox.statistics().dropped == {}
 
 
+def test_a_message_may_have_a_policy_of_its_own() -> None:
+    """It goes by that, and the mailbox's is for those that have none."""
+    mailbox = Mailbox[Item](1, overflow=Overflow.DROP_NEWEST)
+    fill(mailbox, Item("first"))
+    offers = {
+        policy: mailbox.offer(Item(overflow=policy))
+        for policy in [None, *OWN, Overflow.CONFLATE, Overflow.CURSOR]
+    }
+
+    assert offers == {
+        None: Offer.DROPPED,
+        Overflow.DROP_OLDEST: Offer.EVICTED,
+        Overflow.DROP_NEWEST: Offer.DROPPED,
+        Overflow.DISCONNECT: Offer.OVERFLOWED,
+        Overflow.BLOCK: Offer.FULL,
+        Overflow.CONFLATE: Offer.FULL,
+        Overflow.CURSOR: Offer.FULL,
+    }
+
+
+@pytest.mark.parametrize("policy", KEPT)
+def test_what_has_another_policy_than_to_be_lost_makes_no_space(policy: Overflow) -> None:
+    """drop_oldest evicts what is behind it, and leaves it where it was."""
+    mailbox = Mailbox[Item](3)
+    kept, newest = Item("kept", overflow=policy), Item("newest")
+    fill(mailbox, kept, Item("first"), Item("second", overflow=Overflow.DROP_NEWEST))
+
+    assert mailbox.offer(Item("third")) is Offer.EVICTED
+    assert mailbox.offer(newest) is Offer.EVICTED
+
+    assert [item.name for item in empty(mailbox)] == ["kept", "third", "newest"]
+    assert not kept.settled
+
+
+def test_what_waits_in_a_mailbox_that_blocks_makes_no_space() -> None:
+    """Whoever sent it has been told that nothing is lost; a single message changes nothing."""
+    mailbox = Mailbox[Item](1, overflow=Overflow.BLOCK)
+    waiting = Item("waiting")
+    fill(mailbox, waiting)
+
+    offer = mailbox.offer(Item(overflow=Overflow.DROP_OLDEST))
+
+    assert offer is Offer.DROPPED
+    assert empty(mailbox) == [waiting]
+
+
 def test_space_is_announced_once_a_refusal() -> None:
     """on_space is called when something is taken after a FULL, and not again without one."""
     spaces = []
@@ -281,7 +347,7 @@ def test_pinned_messages_keep_their_order_when_others_are_evicted_behind_them() 
     assert empty(mailbox) == [*pins, newest]
 
 
-@pytest.mark.parametrize("policy", Overflow)
+@pytest.mark.parametrize("policy", OWN)
 def test_a_pinned_message_waits_for_space_whatever_the_policy(policy: Overflow) -> None:
     """A pinned message with no space is handed back, and evicts nobody."""
     mailbox = Mailbox[Item](1, overflow=policy)
@@ -433,6 +499,188 @@ def test_bytes_follow_a_conflation() -> None:
     assert (statistics.size, statistics.peak_size, statistics.depth) == (7, 100, 1)
 
 
+# Soft bounds.
+
+
+@pytest.mark.parametrize(
+    ("items", "above", "below_half"),
+    [
+        ([], False, True),
+        ([Item(count=3)], False, True),
+        ([Item(count=4)], False, False),
+        ([Item(count=8)], False, False),
+        ([Item(count=9)], True, False),
+        ([Item(size=39)], False, True),
+        ([Item(size=40)], False, False),
+        ([Item(size=80)], False, False),
+        ([Item(size=81)], True, False),
+    ],
+)
+def test_a_mailbox_knows_how_full_it_is(items: list[Item], above: bool, below_half: bool) -> None:
+    """Above the soft bounds by either, below half of them by both."""
+    mailbox = Mailbox[Item](10, 100, slow_share=0.8)
+    fill(mailbox, *items)
+
+    assert mailbox.above_soft is above
+    assert mailbox.below_half is below_half
+
+
+def test_control_makes_nobody_slow() -> None:
+    """The soft bounds are those of data."""
+    mailbox = Mailbox[Item](2, slow_share=0.5)
+    for _ in range(10):
+        mailbox.offer_control(Item())
+
+    assert not mailbox.above_soft
+    assert mailbox.below_half
+
+
+def test_squeezing_gives_up_the_oldest_above_the_soft_bounds() -> None:
+    """They are counted, told and settled; the owner goes on."""
+    told: list[tuple[Item, DropReason]] = []
+    mailbox = Mailbox[Item](
+        10, slow_share=0.5, on_drop=lambda item, reason: told.append((item, reason))
+    )
+    items = [Item(str(number)) for number in range(8)]
+    fill(mailbox, *items)
+
+    ends = mailbox.squeeze()
+
+    assert not ends
+    assert told == [(item, DropReason.OLDEST) for item in items[:3]]
+    assert items[0].settled == [False]
+    assert not mailbox.above_soft
+    assert empty(mailbox) == items[3:]
+
+
+def test_a_squeezed_mailbox_keeps_to_the_soft_bounds() -> None:
+    """Also in bytes; until it is relaxed."""
+    mailbox = Mailbox[Item](10, 100, slow_share=0.5)
+    mailbox.squeeze()
+    fill(mailbox, *(Item(size=10) for _ in range(5)))
+
+    assert mailbox.offer(Item(size=10)) is Offer.EVICTED
+    assert len(mailbox) == 5
+
+    mailbox.relax()
+
+    fill(mailbox, *(Item(size=10) for _ in range(5)))
+    assert len(mailbox) == 10
+
+
+@pytest.mark.parametrize(
+    ("overflow", "own", "ends", "next_offer"),
+    [
+        (Overflow.DROP_NEWEST, None, False, Offer.DROPPED),
+        (Overflow.DISCONNECT, None, True, Offer.OVERFLOWED),
+        (Overflow.BLOCK, None, False, Offer.FULL),
+        (Overflow.DROP_OLDEST, Overflow.DROP_NEWEST, False, Offer.DROPPED),
+        (Overflow.DROP_OLDEST, Overflow.DISCONNECT, True, Offer.OVERFLOWED),
+        (Overflow.DROP_OLDEST, Overflow.BLOCK, False, Offer.FULL),
+        (Overflow.DROP_OLDEST, Overflow.CONFLATE, False, Offer.FULL),
+        (Overflow.DROP_OLDEST, Overflow.CURSOR, False, Offer.FULL),
+    ],
+)
+def test_squeezing_loses_nothing_but_the_oldest(
+    overflow: Overflow, own: Overflow | None, ends: bool, next_offer: Offer
+) -> None:
+    """With disconnect the owner has to end; the others only feel it when they offer more."""
+    mailbox = Mailbox[Item](4, slow_share=0.5, overflow=overflow)
+    items = [Item(str(number), overflow=own) for number in range(3)]
+    fill(mailbox, *items)
+
+    assert mailbox.squeeze() is ends
+    assert mailbox.offer(Item(overflow=own)) is next_offer
+    assert empty(mailbox) == items
+
+
+def test_squeezing_passes_over_what_has_to_stay() -> None:
+    """Others are given up for it, as many as help; the order is kept."""
+    mailbox = Mailbox[Item](6, slow_share=0.5)
+    pinned, kept = Item("pinned", pinned=True), Item("kept", overflow=Overflow.BLOCK)
+    fill(mailbox, pinned, Item("1"), kept, Item("2"), Item("3"))
+
+    assert not mailbox.squeeze()
+
+    assert [item.name for item in empty(mailbox)] == ["pinned", "kept", "3"]
+
+
+def test_an_owner_that_disconnects_need_not_end_if_enough_is_given_up() -> None:
+    """Only what is left above the soft bounds counts."""
+    mailbox = Mailbox[Item](4, slow_share=0.5, overflow=Overflow.DISCONNECT)
+    fill(mailbox, Item(), Item(overflow=Overflow.DROP_OLDEST), Item())
+
+    assert not mailbox.squeeze()
+    assert len(mailbox) == 2
+
+
+def test_the_newest_message_stays_however_large() -> None:
+    """Of a slow owner at least one message waits; it gives way to the next."""
+    mailbox = Mailbox[Item](10, 100, slow_share=0.5)
+    large, larger = Item("large", size=80), Item("larger", size=90)
+    fill(mailbox, Item("small"), large)
+
+    mailbox.squeeze()
+
+    assert mailbox.peek() is large
+    assert mailbox.offer(larger) is Offer.EVICTED
+    assert empty(mailbox) == [larger]
+
+
+def test_a_pinned_message_may_use_all_the_space() -> None:
+    """It is never lost, so its sender would only wait longer."""
+    mailbox = Mailbox[Item](4, slow_share=0.5)
+    mailbox.squeeze()
+    fill(mailbox, Item(), Item())
+
+    assert mailbox.offer(Item(pinned=True)) is Offer.ACCEPTED
+
+
+def test_a_squeezed_mailbox_still_conflates() -> None:
+    """Nothing is lost by that, though it may be above the soft bounds."""
+    mailbox = Mailbox[Item](4, 100, slow_share=0.5)
+    fill(mailbox, Item(key="k", overflow=Overflow.CONFLATE), Item(pinned=True))
+    mailbox.squeeze()
+
+    assert mailbox.offer(Item(size=80, key="k", overflow=Overflow.CONFLATE)) is Offer.CONFLATED
+
+
+def test_relaxing_announces_space_to_those_who_were_refused() -> None:
+    """There is more of it than before; once."""
+    spaces = []
+    mailbox = Mailbox[Item](4, slow_share=0.5, on_space=lambda: spaces.append(1))
+    mailbox.squeeze()
+    fill(mailbox, Item(), Item())
+    mailbox.offer(Item(overflow=Overflow.BLOCK))
+
+    mailbox.relax()
+    mailbox.relax()
+
+    assert spaces == [1]
+
+
+def test_a_mailbox_that_is_closed_by_whoever_hears_of_a_squeeze_is_empty() -> None:
+    """A close within a squeeze counts what is left, and nothing twice."""
+    mailbox = Mailbox[Item](4, slow_share=0.5)
+    closes: list[int] = []
+    mailbox.on_drop = lambda *_: closes.append(mailbox.close())
+    fill(mailbox, Item(), Item(), Item(), Item())
+
+    mailbox.squeeze()
+
+    assert sum(closes) == 2
+    assert mailbox.statistics().dropped == {DropReason.OLDEST: 2, DropReason.CLOSED: 2}
+
+
+def test_a_closed_mailbox_can_be_squeezed() -> None:
+    """There is nothing to give up."""
+    mailbox = Mailbox[Item]()
+    mailbox.close()
+
+    assert not mailbox.squeeze()
+    mailbox.relax()
+
+
 # Closing.
 
 
@@ -573,6 +821,29 @@ def test_peaks_count_control_that_waits_when_data_comes() -> None:
     statistics = mailbox.statistics()
 
     assert (statistics.peak_depth, statistics.peak_size) == (3, 13)
+
+
+def test_losses_are_counted_by_feed_too() -> None:
+    """Those of all feeds together are the losses by reason."""
+    mailbox = Mailbox[Item](1)
+    fill(mailbox, Item(feed="log", overflow=Overflow.DROP_NEWEST))
+    mailbox.offer(Item(feed="event"))
+    mailbox.offer(Item(feed="event", count=2))
+    mailbox.offer(Item(feed="log", overflow=Overflow.DROP_NEWEST))
+    mailbox.count_dropped(3, DropReason.NEWEST, "log")
+    mailbox.close()
+
+    statistics = mailbox.statistics()
+
+    assert statistics.dropped_by_feed == {
+        "log": {DropReason.OLDEST: 1, DropReason.NEWEST: 4},
+        "event": {DropReason.CLOSED: 1},
+    }
+    assert statistics.dropped == {
+        DropReason.OLDEST: 1,
+        DropReason.NEWEST: 4,
+        DropReason.CLOSED: 1,
+    }
 
 
 def test_a_fresh_mailbox_has_empty_statistics() -> None:

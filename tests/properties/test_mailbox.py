@@ -15,6 +15,7 @@ from actors.mailbox import CONTROL_CAPACITY, Mailbox
 from actors.overflow import DropReason, Offer, Overflow
 from tests.actors.recording import Item
 
+OVERFLOWS = [Overflow.DROP_OLDEST, Overflow.DROP_NEWEST, Overflow.DISCONNECT, Overflow.BLOCK]
 KEYS = st.one_of(st.none(), st.sampled_from(["k", "l", "m"]))
 
 
@@ -29,15 +30,17 @@ class MailboxMachine(RuleBasedStateMachine):
     @initialize(
         capacity=st.integers(1, 6),
         max_bytes=st.integers(1, 12),
-        overflow=st.sampled_from(Overflow),
+        overflow=st.sampled_from(OVERFLOWS),
+        slow_share=st.sampled_from([0.25, 0.5, 0.75, 1.0]),
     )
-    def make(self, capacity: int, max_bytes: int, overflow: Overflow) -> None:
+    def make(self, capacity: int, max_bytes: int, overflow: Overflow, slow_share: float) -> None:
         self.told: list[tuple[Item, DropReason]] = []
         self.spaces = 0
         self.mailbox = Mailbox[Item](
             capacity,
             max_bytes,
             overflow,
+            slow_share=slow_share,
             on_drop=lambda item, reason: self.told.append((item, reason)),
             on_space=self.on_space,
         )
@@ -53,6 +56,7 @@ class MailboxMachine(RuleBasedStateMachine):
         self.conflated = 0
         self.refused = False
         self.announced = 0
+        self.squeezed = False
         self.closed = False
         self.peak_depth = 0
         self.peak_size = 0
@@ -63,11 +67,25 @@ class MailboxMachine(RuleBasedStateMachine):
     def drop(self, item: Item, reason: DropReason) -> None:
         self.dropped.append((item, reason))
 
-    def fits(self, items: list[Item]) -> bool:
+    def fits(self, items: list[Item], share: float = 1.0) -> bool:
         return (
-            sum(item.count for item in items) <= self.mailbox.capacity
-            and sum(item.size for item in items) <= self.mailbox.max_bytes
+            sum(item.count for item in items) <= self.mailbox.capacity * share
+            and sum(item.size for item in items) <= self.mailbox.max_bytes * share
         )
+
+    def takes(self, items: list[Item], item: Item) -> bool:
+        """Whether there is space for ``item`` behind ``items``."""
+        if item.pinned or not self.squeezed:
+            return self.fits([*items, item])
+        share = self.mailbox.slow_share
+        return (
+            sum(each.count for each in items) <= max(self.mailbox.capacity * share - item.count, 0)
+        ) and (
+            sum(each.size for each in items) <= max(self.mailbox.max_bytes * share - item.size, 0)
+        )
+
+    def policy(self, item: Item) -> Overflow:
+        return item.overflow or self.mailbox.overflow
 
     def append(self, item: Item) -> None:
         self.data.append(item)
@@ -106,28 +124,30 @@ class MailboxMachine(RuleBasedStateMachine):
                     self.conflated += item.count
                     self.note_peaks()
                     return Offer.CONFLATED
-        if self.fits([*self.data, item]):
+        if self.takes(self.data, item):
             self.append(item)
             return Offer.ACCEPTED
-        if item.pinned or self.mailbox.overflow is Overflow.BLOCK:
+        policy = self.policy(item)
+        if item.pinned or policy in {Overflow.BLOCK, Overflow.CONFLATE, Overflow.CURSOR}:
             self.handed_back.append(item)
             self.refused = True
             return Offer.FULL
-        if self.mailbox.overflow is Overflow.DROP_OLDEST:
+        if policy is Overflow.DROP_OLDEST:
             rest, lost = list(self.data), []
             for older in self.data:
-                if self.fits([*rest, item]):
+                if self.takes(rest, item):
                     break
-                if not older.pinned:
+                losable = self.policy(older) in {Overflow.DROP_OLDEST, Overflow.DROP_NEWEST}
+                if losable and not older.pinned:
                     rest.remove(older)
                     lost.append(older)
-            if self.fits([*rest, item]):
+            if self.takes(rest, item):
                 self.data = rest
                 self.append(item)
                 for older in lost:
                     self.drop(older, DropReason.OLDEST)
                 return Offer.EVICTED
-        if self.mailbox.overflow is Overflow.DISCONNECT:
+        if policy is Overflow.DISCONNECT:
             self.drop(item, DropReason.OVERFLOW)
             return Offer.OVERFLOWED
         self.drop(item, DropReason.NEWEST)
@@ -138,11 +158,30 @@ class MailboxMachine(RuleBasedStateMachine):
         count=st.integers(0, 3),
         key=KEYS,
         pinned=st.booleans(),
+        overflow=st.one_of(st.none(), st.sampled_from(Overflow)),
+        feed=st.sampled_from(["direct", "log"]),
         times=st.integers(1, 4),
     )
-    def offer(self, size: int, count: int, key: str | None, pinned: bool, times: int) -> None:
+    def offer(
+        self,
+        size: int,
+        count: int,
+        key: str | None,
+        pinned: bool,
+        overflow: Overflow | None,
+        feed: str,
+        times: int,
+    ) -> None:
         for _ in range(times):
-            item = Item(f"item {len(self.offered)}", size=size, count=count, key=key, pinned=pinned)
+            item = Item(
+                f"item {len(self.offered)}",
+                size=size,
+                count=count,
+                key=key,
+                pinned=pinned,
+                overflow=overflow,
+                feed=feed,
+            )
             self.offered.append(item)
 
             expected = self.expect(item)
@@ -186,6 +225,30 @@ class MailboxMachine(RuleBasedStateMachine):
             assert peeked is expected
             assert taken is expected
 
+    @rule()
+    def squeeze(self) -> None:
+        self.squeezed = True
+        share = self.mailbox.slow_share
+        for older in self.data[:-1]:
+            if self.fits(self.data, share):
+                break
+            if self.policy(older) is Overflow.DROP_OLDEST and not older.pinned:
+                self.data.remove(older)
+                self.drop(older, DropReason.OLDEST)
+        ends = not self.fits(self.data, share) and any(
+            self.policy(item) is Overflow.DISCONNECT and not item.pinned for item in self.data
+        )
+
+        assert self.mailbox.squeeze() is ends
+
+    @rule()
+    def relax(self) -> None:
+        if self.squeezed:
+            self.announce()
+        self.squeezed = False
+
+        self.mailbox.relax()
+
     @precondition(lambda self: not self.closed)
     @rule()
     def seal(self) -> None:
@@ -211,17 +274,24 @@ class MailboxMachine(RuleBasedStateMachine):
             return
         statistics = self.mailbox.statistics()
         waiting = self.data + self.control
+        share = self.mailbox.slow_share
         counts: dict[DropReason, int] = {}
+        by_feed: dict[str, dict[DropReason, int]] = {}
         for item, reason in self.dropped:
             counts[reason] = counts.get(reason, 0) + item.count
+            feed = by_feed.setdefault(item.feed, {})
+            feed[reason] = feed.get(reason, 0) + item.count
 
         assert bool(self.mailbox) == bool(waiting)
         assert len(self.mailbox) == statistics.depth == sum(item.count for item in waiting)
         assert statistics.size == sum(item.size for item in waiting)
         assert self.fits(self.data)
+        assert self.mailbox.above_soft is not self.fits(self.data, share)
+        assert not (self.mailbox.above_soft and self.mailbox.below_half)
         assert statistics.accepted == self.accepted
         assert statistics.conflated == self.conflated
         assert statistics.dropped == counts
+        assert statistics.dropped_by_feed == by_feed
         assert (statistics.peak_depth, statistics.peak_size) == (self.peak_depth, self.peak_size)
         assert self.told == self.dropped
         assert self.spaces == self.announced
