@@ -206,22 +206,22 @@ class RoomPolicy(BaseModel):
         Raises:
             SettingsError: If one is unknown, impossible, or not of this class.
         """
-        return cls(**{**overrides, "feed": "event"})
+        return cls(feed="event", **overrides)
 
     @classmethod
     def status(cls, **overrides: Any) -> Self:
         """Return the policy of rooms that bring the newest value of every key; see :meth:`event`."""
-        return cls(**{**overrides, "feed": "status"})
+        return cls(feed="status", **overrides)
 
     @classmethod
     def log(cls, **overrides: Any) -> Self:
         """Return the policy of rooms that are complete and in order; see :meth:`event`."""
-        return cls(**{**overrides, "feed": "log"})
+        return cls(feed="log", **overrides)
 
     @classmethod
     def alert(cls, **overrides: Any) -> Self:
         """Return the policy of rooms whose messages wait in inboxes; see :meth:`event`."""
-        return cls(**{**overrides, "feed": "alert"})
+        return cls(feed="alert", **overrides)
 
     @property
     def keeps(self) -> bool:
