@@ -8,9 +8,25 @@ from typing import Any
 
 import pytest
 
-from supervisor import Overflow, Settings, SettingsError, Supervisor
+from supervisor import Overflow, RoomPolicy, Settings, SettingsError, Supervisor
 
 WriteToml = Callable[..., Path]
+
+STORES = ["history", "inbox"]
+"""Settings that name a store."""
+
+NO_STORES = [
+    "",
+    "memory",
+    "sqlite://",
+    "sqlite:///",
+    "sqlite://feeds.db",
+    "sqlite:////",
+    "sqlite:///feeds/",
+    "feeds.db",
+    "postgres://localhost/feeds",
+]
+"""What names none."""
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +59,8 @@ def test_defaults_need_no_source() -> None:
     assert settings.overflow is Overflow.DROP_OLDEST
     assert settings.max_connections is None
     assert settings.allowed_origins is None
-    assert settings.broker == "memory://"
+    assert settings.broker == settings.history == settings.inbox == "memory://"
+    assert settings.rooms == {}
 
 
 def test_arguments_win_over_the_environment_and_that_over_the_file(
@@ -109,6 +126,110 @@ def test_a_supervisor_takes_them_by_name(monkeypatch: pytest.MonkeyPatch) -> Non
         Supervisor(max_connections=0)
 
 
+@pytest.mark.parametrize("name", STORES)
+@pytest.mark.parametrize("url", ["memory://", "sqlite:///feeds.db", "sqlite:////var/lib/feeds.db"])
+def test_a_store_is_memory_or_a_file(name: str, url: str) -> None:
+    """With three slashes relative to the working directory, with four absolute."""
+    assert Settings(**{name: url}).model_dump()[name] == url
+
+
+# Rooms.
+
+ROOMS = """
+[rooms."log:special"]
+class = "log"
+history_size = 10
+
+[rooms."log:*"]
+class = "log"
+"""
+
+
+def test_rooms_are_policies_by_pattern() -> None:
+    """Arguments give them as they are, or as tables."""
+    policy = RoomPolicy.log(history_size=10)
+
+    settings = Settings(rooms={"a": policy, "b": {"class": "log", "history_size": 10}})
+
+    assert settings.rooms["a"] is policy
+    assert settings.rooms["b"] == policy
+
+
+def test_the_file_has_a_table_for_each_pattern(toml: WriteToml) -> None:
+    """In its order."""
+    toml(ROOMS)
+
+    rooms = Settings().rooms
+
+    assert list(rooms.items()) == [
+        ("log:special", RoomPolicy.log(history_size=10)),
+        ("log:*", RoomPolicy.log()),
+    ]
+
+
+def test_the_environment_has_rooms_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where null says that there is no bound."""
+    monkeypatch.setenv("WSUPERVISOR_ROOMS", '{"log:*": {"class": "log", "history_ttl": null}}')
+
+    assert Settings().rooms == {"log:*": RoomPolicy.log(history_ttl=None)}
+
+
+def test_rooms_come_from_one_source(toml: WriteToml, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patterns of several would have no order; the other settings are looked for on their own."""
+    toml(f"closed_ring = 2\n{ROOMS}")
+    assert list(Settings().rooms) == ["log:special", "log:*"]
+
+    monkeypatch.setenv("WSUPERVISOR_ROOMS", '{"log:*": {"class": "status"}}')
+    assert Settings().rooms == {"log:*": RoomPolicy.status()}
+
+    settings = Settings(rooms={"log:*": {"class": "alert"}})
+    assert settings.rooms == {"log:*": RoomPolicy.alert()}
+    assert settings.closed_ring == 2
+    assert Settings(rooms={}).rooms == {}
+
+
+@pytest.mark.parametrize(
+    ("rooms", "told"),
+    [
+        ({"log:*": {"class": "lgo"}}, "rooms.\"log:*\".class: Input should be 'event', "),
+        ({"log:*": {"class": "log", "history_size": 0}}, 'rooms."log:*".history_size: Input sh'),
+        ({"log:*": {"class": "log", "on_jion": 3}}, 'rooms."log:*".on_jion: unknown setting; did'),
+        ({"log:*": {"class": "log", "history_size": True}}, 'rooms."log:*".history_size: must be'),
+        ({"log:*": {"class": "log", "overflow": "conflate"}}, 'rooms."log:*".overflow: must be '),
+        ({"log:*": {"on_gap": "close"}}, 'rooms."log:*".on_gap: rooms of the class event have'),
+        ({"log:*": 3}, 'rooms."log:*": Input should be '),
+        ({"": {}}, 'rooms."": a pattern has '),
+        ({"$sys": {}}, 'rooms."$sys": room names that begin with'),
+        ({"x" * 256: {}}, f'rooms."{"x" * 256}": a room name has at most 255'),
+        ({"*": {}, "log:*": {}}, 'rooms."log:*": never used: the earlier pattern "*" matches'),
+    ],
+)
+def test_an_impossible_room_is_an_error(rooms: dict[str, object], told: str) -> None:
+    """It names the pattern and the field."""
+    with pytest.raises(SettingsError) as error:
+        Settings(rooms=rooms)
+
+    assert str(error.value).startswith(told)
+
+
+def test_errors_of_rooms_and_others_are_told_at_once(
+    toml: WriteToml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the source of each."""
+    toml('[rooms."log:*"]\nclass = "log"\nhistory_size = 0\nhistory_bytes = 0')
+    monkeypatch.setenv("WSUPERVISOR_SLOW_SHARE", "2")
+
+    with pytest.raises(SettingsError) as error:
+        Settings(closed_ring=0)
+
+    assert sorted(line.partition(": ")[0] for line in str(error.value).splitlines()) == [
+        "closed_ring",
+        'rooms."log:*".history_bytes (from the TOML file)',
+        'rooms."log:*".history_size (from the TOML file)',
+        "slow_share (from WSUPERVISOR_SLOW_SHARE)",
+    ]
+
+
 # Errors name the setting, and say what is allowed.
 
 
@@ -131,7 +252,25 @@ def test_a_supervisor_takes_them_by_name(monkeypatch: pytest.MonkeyPatch) -> Non
         ("overflow", "drop", "'drop_oldest', 'drop_newest', 'disconnect' or 'block'"),
         ("overflow", ["drop_oldest"], "'drop_oldest', 'drop_newest', 'disconnect' or 'block'"),
         ("overflow", "refuse", "'drop_oldest', 'drop_newest', 'disconnect' or 'block'"),
+        ("overflow", "cursor", "'disconnect' or 'block'; conflate and cursor belong to the status"),
+        ("overflow", Overflow.CONFLATE, "'disconnect' or 'block'; conflate and cursor belong"),
+        ("overflow", None, "'drop_oldest', 'drop_newest', 'disconnect' or 'block'"),
         ("broker", "redis://localhost", "memory://"),
+        *((store, value, "memory:// or sqlite:///PATH") for store in STORES for value in NO_STORES),
+        ("history", "redis://localhost", "redis comes with a later version"),
+        ("inbox", "rediss://localhost", "redis comes with a later version"),
+        ("history", None, "string"),
+        ("store_failure", "ignore", "'refuse' or 'memory'"),
+        ("slow_share", 0, "greater than 0"),
+        ("slow_share", 1.01, "less than or equal to 1"),
+        ("slow_share", True, "number"),
+        ("slow_grace", 0, "greater than 0"),
+        ("inbox_window", 0, "greater than or equal to 1"),
+        ("ack_wait", 0, "greater than 0"),
+        ("max_deliveries", 0, "greater than or equal to 1"),
+        ("important_expires", 0, "greater than 0"),
+        ("inbox_capacity", 0, "greater than or equal to 1"),
+        ("rooms", ["log:*"], "dictionary"),
         ("allowed_origins", "https://a.example", "list"),
         ("allowed_origins", ["a.example"], "scheme://host"),
         ("allowed_origins", ["https://a.example/path"], "scheme://host"),
