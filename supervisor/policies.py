@@ -47,6 +47,7 @@ CACHED_ROOMS = 4096
 
 _DAY: Final = 86_400.0
 _META_TTL: Final = 30 * _DAY
+_TOMBSTONE_TTL: Final = 3_600.0
 
 _OWN: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -57,7 +58,7 @@ _OWN: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "history_bytes": 16 << 20,
             "history_ttl": None,
             "key_ttl": None,
-            "tombstone_ttl": 3_600.0,
+            "tombstone_ttl": _TOMBSTONE_TTL,
             "meta_ttl": _META_TTL,
             "durability": "written",
             "on_join": "snapshot",
@@ -239,21 +240,13 @@ class RoomPolicy(BaseModel):
         if not self.keeps:
             raise LookupError(f"rooms of the class {self.feed} have no history")
         assert self.meta_ttl is not None
-        kept = Retention(
-            records=self.history_size,
-            size=self.history_bytes,
-            age=self.history_ttl,
-            compact=self.feed == "status",
-            meta_age=self.meta_ttl,
-        )
-        if self.tombstone_ttl is None:
-            return kept
+        forgets = self.tombstone_ttl  # a log has no tombstones
         return Retention(
             records=self.history_size,
             size=self.history_bytes,
             age=self.history_ttl,
-            compact=True,
-            tombstone_age=self.tombstone_ttl,
+            compact=self.feed == "status",
+            tombstone_age=_TOMBSTONE_TTL if forgets is None else forgets,
             meta_age=self.meta_ttl,
         )
 
