@@ -19,8 +19,9 @@ from actors.errors import (
 )
 from actors.exits import CloseCode, Ending, ExitReason
 from actors.mailbox import Mailbox, MailboxStatistics
-from actors.messages import Chunk, Frame, Message, Publication, Question
+from actors.messages import Chunk, Frame, Message, Question
 from actors.overflow import DropReason, Offer, Overflow
+from actors.publications import Publication
 from actors.receipts import Receipt
 from actors.ref import ActorRef
 from actors.room import RoomActor

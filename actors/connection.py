@@ -20,6 +20,7 @@ It is never restarted, because its client comes back by itself.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from enum import IntEnum
 from typing import TypeVar
@@ -27,7 +28,7 @@ from typing import TypeVar
 from actors.actor import Actor
 from actors.errors import MailboxClosed, MailboxFull, TransportClosed
 from actors.exits import CloseCode, Ending, ExitReason
-from actors.interfaces import ConnectionListener, Encoder, Transport
+from actors.interfaces import ConnectionListener, Encoder, Source, Transport
 from actors.mailbox import Mailbox, MailboxStatistics
 from actors.messages import Chunk
 from actors.overflow import DropReason, Offer
@@ -88,6 +89,7 @@ class ConnectionActor(Actor[Chunk]):
         "_listener",
         "_rings",
         "_silent",
+        "_sources",
         "_transport",
         "encoder",
         "identity",
@@ -129,6 +131,7 @@ class ConnectionActor(Actor[Chunk]):
         self._latches: list[FlushLatch] | None = None  # of what waits
         self._landing_latches: list[FlushLatch] | None = None  # of what is in flight
         self._episode: int | None = None  # messages lost since the client began to lag
+        self._sources: deque[Source] | None = None  # what it pulls from when nothing else waits
 
     def on_start(self) -> None:
         """Take the transport over."""
@@ -185,6 +188,31 @@ class ConnectionActor(Actor[Chunk]):
             self.close(ExitReason(Ending.SLOW, CloseCode.SLOW, "control lane overflow"))
         return offer
 
+    def follow(self, source: Source) -> None:
+        """Pull from ``source`` from now on, at once if nothing waits; nothing once it has ended."""
+        if self.state is not ConnectionState.OPEN:
+            return
+        if self._sources is None:
+            self._sources = deque()
+        self._sources.append(source)
+        self.resume(source)
+
+    def unfollow(self, source: Source) -> None:
+        """Pull from ``source`` no more. Idempotent."""
+        if self._sources is not None and source in self._sources:
+            self._sources.remove(source)
+            if not self._sources:
+                self._sources = None
+
+    def resume(self, source: Source) -> None:
+        """``source`` has something again: pull, now or as soon as nothing waits."""
+        if self.ready and self._sources is not None and source in self._sources:
+            self._pull()
+
+    def missed(self, count: int, reason: DropReason, feed: str) -> None:
+        """Count messages of a room that it will never get."""
+        self.cell.mailbox.count_dropped(count, reason, feed)
+
     def close(self, reason: ExitReason, *, flush: bool = False, silent: bool = False) -> None:
         """
         End the connection: deregister it now, close the socket in the background.
@@ -203,6 +231,7 @@ class ConnectionActor(Actor[Chunk]):
         self.reason = reason
         self.ready = False
         self._silent = silent
+        self._sources = None
         self._tell(self._listener.connection_ended, reason)
         if reason.ending is Ending.DISCONNECTED:
             self._finish()
@@ -336,6 +365,8 @@ class ConnectionActor(Actor[Chunk]):
         while self._in_flight is None and (chunk := _take_joined(mailbox)) is not None:
             if not self._write(chunk):
                 return
+            if self._sources is not None and mailbox and not self._pull_once():
+                return
         if self._in_flight is not None:  # who was told of a settled chunk came back, and wrote
             return
         self._tell_latches(True)
@@ -346,6 +377,33 @@ class ConnectionActor(Actor[Chunk]):
             if self._episode is not None:
                 dropped, self._episode = self._episode, None
                 self._tell(self._listener.connection_caught_up, dropped)
+            if self._sources is not None:
+                self._pull()
+
+    def _pull(self) -> None:
+        """Write what sources have, in turns, as long as the transport takes it."""
+        idle = 0  # sources in a row that had nothing
+        while self.ready and self._sources is not None and idle < len(self._sources):
+            source = self._sources[0]
+            self._sources.rotate(-1)
+            chunk = source.pull()
+            if chunk is None:
+                idle += 1
+                continue
+            idle = 0
+            if not self._write(chunk):
+                source.stalled()
+
+    def _pull_once(self) -> bool:
+        """Let one source have its turn among what waits; return whether the transport takes more."""
+        assert self._sources is not None
+        source = self._sources[0]
+        self._sources.rotate(-1)
+        chunk = source.pull()
+        if chunk is None or self._write(chunk):
+            return self._in_flight is None and self.state is not ConnectionState.CLOSED
+        source.stalled()
+        return False
 
     def _close_transport(self) -> None:
         assert self.reason is not None
@@ -370,6 +428,7 @@ class ConnectionActor(Actor[Chunk]):
             self.state = ConnectionState.CLOSING
             self.reason = reason
             self.ready = False
+            self._sources = None
             self._tell(self._listener.connection_ended, reason)
         self._give_up()
 

@@ -70,6 +70,8 @@ class Ending(Enum):
     """A write or a close missed its deadline."""
     SLOW = "slow"
     """The mailbox overflowed and the policy was to disconnect."""
+    GAP = "gap"
+    """It missed messages for good, and the policy was to disconnect."""
     PROTOCOL = "protocol"
     """The peer sent what is not allowed."""
     IDLE = "idle"

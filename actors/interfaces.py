@@ -6,28 +6,41 @@ Nothing here is called from more than one event loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from actors.positions import Position
 
 if TYPE_CHECKING:
     from actors.exits import ExitReason
     from actors.messages import Chunk, Frame
+    from actors.notices import Notice
     from actors.overflow import DropReason, Offer
+    from actors.publications import Publication
     from actors.receipts import FlushLatch
 
 __all__ = [
     "ConnectionListener",
     "Encoder",
     "FaultReporter",
+    "HistoryPage",
     "Member",
+    "RoomHistory",
     "RoomListener",
+    "Source",
     "Transport",
     "TransportListener",
 ]
 
 
 class Encoder(Protocol):
-    """Turns application data into frames of one wire format. Hashable by identity."""
+    """
+    Turns application data into frames of one wire format. Hashable by identity.
+
+    One that derives from it has only :meth:`encode` to say: then a publication is its data, and
+    there are no words for the rest.
+    """
 
     def encode(self, data: object) -> Frame:
         """
@@ -39,6 +52,14 @@ class Encoder(Protocol):
             Exception: Whatever the format says of data it cannot express.
         """
         ...
+
+    def publication(self, publication: Publication) -> Frame | None:
+        """Return the frame for a publication; None if the format has no words for it."""
+        return None if publication.silent else self.encode(publication.data)
+
+    def notice(self, notice: Notice) -> Frame | None:
+        """Return the frame for what a room says of itself; None if the format has no words for it."""
+        return None
 
 
 class TransportListener(Protocol):
@@ -136,6 +157,85 @@ class Member(Protocol):
 
         Returns:
             Whether there is anything worth waiting for; if not, the latch is not touched.
+        """
+        ...
+
+    def deliver_control(self, chunk: Chunk) -> Offer:
+        """As :meth:`deliver`, ahead of all that waits."""
+        ...
+
+    def close(self, reason: ExitReason) -> None:
+        """End; idempotent."""
+        ...
+
+    def missed(self, count: int, reason: DropReason, feed: str) -> None:
+        """Count messages of a room that it will never get."""
+        ...
+
+    def follow(self, source: Source) -> None:
+        """Pull from ``source`` from now on, at once if nothing waits."""
+        ...
+
+    def unfollow(self, source: Source) -> None:
+        """Pull from ``source`` no more. Idempotent."""
+        ...
+
+    def resume(self, source: Source) -> None:
+        """``source`` has something again: pull, now or as soon as nothing waits."""
+        ...
+
+
+class Source(Protocol):
+    """
+    What a member takes from at its own speed, whenever nothing else waits for its socket.
+
+    Called by the member only, and never from within another call of the source.
+    """
+
+    def pull(self) -> Chunk | None:
+        """Return what to write next; None when there is nothing, and ``resume`` will be called."""
+        ...
+
+    def stalled(self) -> None:
+        """What was pulled last is held back by the socket: it may be long until the next pull."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """
+    Messages of a room in a store, and where it stood when they were read.
+
+    Attributes:
+        publications: Oldest first.
+        top: The place after the newest message; ``NOWHERE`` if nothing was ever kept.
+        lost: Offset of the newest message that is not kept any more; 0 if none.
+        ended: Whether nothing more will come.
+    """
+
+    publications: Sequence[Publication]
+    top: Position
+    lost: int
+    ended: bool
+
+
+class RoomHistory(Protocol):
+    """What a room actor asks of the store that keeps the messages of its room."""
+
+    async def look(self) -> HistoryPage:
+        """
+        Return where the room stands, without messages.
+
+        Raises:
+            Exception: If the store cannot say; within its own deadline.
+        """
+        ...
+
+    async def read(self, after: int, *, limit: int, size: int) -> HistoryPage:
+        """
+        Return messages with an offset above ``after``: at most ``limit``, of ``size`` bytes.
+
+        One message is returned however large it is. Raises as :meth:`look`.
         """
         ...
 

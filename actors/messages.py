@@ -16,8 +16,10 @@ from actors.errors import ActorStopped
 from actors.overflow import Overflow
 
 if TYPE_CHECKING:
-    from actors.interfaces import Encoder, Member
+    from actors.interfaces import Member
+    from actors.publications import Publication
     from actors.receipts import FlushLatch, Receipt  # noqa: F401 - a base class names it
+    from actors.replay import JoinReply, Replay  # noqa: F401 - a base class names it
 
 __all__ = [
     "Chunk",
@@ -25,7 +27,6 @@ __all__ = [
     "Join",
     "Leave",
     "Message",
-    "Publication",
     "Publish",
     "Question",
     "RoomMessage",
@@ -180,43 +181,6 @@ class Chunk(Message):
             callback(delivered)
 
 
-class Publication:
-    """
-    A message in a room, on its way to the members.
-
-    Attributes:
-        data: What the application published. Do not change it afterwards: it is
-            encoded for a second wire format only when a member needs that.
-        key: Newest of a key replaces older ones that still wait, per member.
-        exclude: Members that do not get it.
-        size: Bytes of the first encoding.
-    """
-
-    __slots__ = ("_frames", "data", "exclude", "key", "size")
-
-    def __init__(
-        self,
-        data: object,
-        encoder: Encoder,
-        *,
-        key: Hashable | None = None,
-        exclude: frozenset[Hashable] = frozenset(),
-    ) -> None:
-        self.data = data
-        self.key = key
-        self.exclude = exclude
-        frame = encoder.encode(data)
-        self.size = frame.size
-        self._frames: dict[Encoder, Frame] = {encoder: frame}
-
-    def frame(self, encoder: Encoder) -> Frame:
-        """Return the publication in the format of ``encoder``: encoded at most once."""
-        frame = self._frames.get(encoder)
-        if frame is None:
-            frame = self._frames[encoder] = encoder.encode(self.data)
-        return frame
-
-
 class Question(Message, Generic[R]):
     """
     A message that may be answered.
@@ -246,17 +210,18 @@ class Question(Message, Generic[R]):
             self.refuse(ActorStopped("the actor stopped before it answered"))
 
 
-class Join(Question[bool]):
-    """Make ``member`` a member; the answer is whether it was none before."""
+class Join(Question["JoinReply"]):
+    """Make ``member`` a member, which begins where ``replay`` says; None: where the room says."""
 
-    __slots__ = ("member",)
+    __slots__ = ("member", "replay")
 
     pinned = True
     count = 0  # there is always space for it: a room never loses a leave
 
-    def __init__(self, member: Member) -> None:
+    def __init__(self, member: Member, replay: Replay | None = None) -> None:
         super().__init__()
         self.member = member
+        self.replay = replay
 
 
 class Leave(Question[bool]):

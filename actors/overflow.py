@@ -78,6 +78,8 @@ class DropReason(Enum):
     """The socket failed, or was closed, while it waited or was written."""
     UNENCODABLE = "unencodable"
     """Its data cannot be expressed in the recipient's wire format."""
+    TRIMMED = "trimmed"
+    """The room kept it no longer when the recipient, which was behind, came to it."""
     ROOM_FAILED = "room_failed"
     """The room actor crashed on it, or stopped before it came to it."""
     ROOM_FULL = "room_full"

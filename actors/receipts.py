@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from actors.overflow import DropReason
+from actors.positions import Position
 
 __all__ = ["FlushLatch", "Receipt"]
 
@@ -24,19 +25,26 @@ class Receipt:
         accepted: Recipients that took it.
         evicted: Those of them that dropped older messages to make space for it.
         dropped: Recipients that did not take it, by reason.
+        position: Its place, in a room that keeps its messages; None in others. With one, all
+            members get it, those too that were not there or had no space.
+        repeated: Whether its idempotency key was seen before: it was not published again.
     """
 
-    __slots__ = ("accepted", "dropped", "evicted")
+    __slots__ = ("accepted", "dropped", "evicted", "position", "repeated")
 
     def __init__(
         self,
         accepted: int = 0,
         dropped: Mapping[DropReason, int] = _NOTHING,
         evicted: int = 0,
+        position: Position | None = None,
+        repeated: bool = False,
     ) -> None:
         self.accepted = accepted
         self.dropped = dropped
         self.evicted = evicted
+        self.position = position
+        self.repeated = repeated
 
     @property
     def recipients(self) -> int:
@@ -47,35 +55,42 @@ class Receipt:
         return self.accepted > 0
 
     def __add__(self, other: Receipt) -> Receipt:
-        if not other.recipients and not other.evicted:
+        if not other.recipients and not other.evicted and other.position is None:
             return self
         dropped = dict(self.dropped)
         for reason, count in other.dropped.items():
             dropped[reason] = dropped.get(reason, 0) + count
-        return Receipt(self.accepted + other.accepted, dropped, self.evicted + other.evicted)
+        return Receipt(
+            self.accepted + other.accepted,
+            dropped,
+            self.evicted + other.evicted,
+            self.position or other.position,
+        )
 
     def lost(self, count: int, reason: DropReason) -> Receipt:
         """Return this receipt after ``count`` recipients that took it have lost it."""
         if not count:
             return self
-        return Receipt(self.accepted - count, self.dropped, self.evicted) + Receipt(
+        return Receipt(self.accepted - count, self.dropped, self.evicted, self.position) + Receipt(
             0, {reason: count}
         )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Receipt):
             return NotImplemented
-        return (self.accepted, dict(self.dropped), self.evicted) == (
+        return (self.accepted, dict(self.dropped), self.evicted, self.position) == (
             other.accepted,
             dict(other.dropped),
             other.evicted,
+            other.position,
         )
 
     __hash__ = None  # type: ignore[assignment]  # compared by value, and not frozen
 
     def __repr__(self) -> str:
         dropped = {reason.value: count for reason, count in self.dropped.items()}
-        return f"Receipt(accepted={self.accepted}, dropped={dropped}, evicted={self.evicted})"
+        kept = "" if self.position is None else f", position={self.position}"
+        return f"Receipt(accepted={self.accepted}, dropped={dropped}, evicted={self.evicted}{kept})"
 
 
 class FlushLatch:

@@ -5,7 +5,10 @@ Joins, leaves and publications go through its mailbox and are processed one at a
 order. Publications that wait together are encoded once per wire format and offered to each
 member as one chunk, so the cost of a delivery falls as the load grows.
 
-A member that has no space, and whose mailbox drops nothing (:attr:`Overflow.BLOCK`), is
+In a room that keeps its messages (:mod:`actors.feed`) a member that does not take one at once is
+no part of the fan-out any more until it has caught up by itself.
+
+A member that has no space, of a room that drops nothing (:attr:`Overflow.BLOCK`), is
 waited for: the turn goes on until it has space, or is closed as slow after ``block_timeout``.
 That holds the room back, and with it those who publish there.
 
@@ -17,18 +20,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Hashable
+from collections.abc import Awaitable, Hashable, Iterable
 from typing import Generic, TypeVar
 
 from actors.actor import Actor
 from actors.errors import RoomFull
 from actors.exits import Ending, ExitReason
+from actors.feed import Feed
 from actors.interfaces import Encoder, FaultReporter, Member, RoomListener
 from actors.mailbox import Mailbox
 from actors.membership import Membership
 from actors.messages import Chunk, Join, Leave, Publish, RoomMessage
-from actors.overflow import DropReason, Offer
+from actors.overflow import DropReason, Offer, Overflow
 from actors.receipts import Receipt
+from actors.replay import JoinReply
 
 __all__ = ["BATCH_BYTES", "BATCH_MESSAGES", "RoomActor"]
 
@@ -60,14 +65,21 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
         on_fault: Told of data that a wire format cannot express.
         capacity: Most members; a further one is refused with :class:`RoomFull`. None: no limit.
         block_timeout: Longest time in seconds that a fan-out waits for a member without space.
+        overflow: What a member without space gives up; None leaves that to its mailbox.
+        label: What losses are counted under.
+        feed: What the room knows of the messages that it keeps; None if it keeps none.
     """
 
     __slots__ = (
         "_block_timeout",
         "_capacity",
+        "_fan_out",
         "_in_hand",
+        "_label",
         "_listener",
         "_on_fault",
+        "_overflow",
+        "feed",
         "membership",
         "name",
     )
@@ -81,19 +93,32 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
         *,
         capacity: int | None = None,
         block_timeout: float = 5.0,
+        overflow: Overflow | None = None,
+        label: str = "event",
+        feed: Feed[M] | None = None,
     ) -> None:
         self.name = name
         self.membership = membership
+        self.feed = feed
+        self._overflow = overflow
+        self._label = label
         self._listener = listener
         self._on_fault = on_fault
         self._capacity = capacity
         self._block_timeout = block_timeout
         self._in_hand: list[Publish] = []  # taken from the mailbox and not yet answered
+        self._fan_out: _FanOut[M] | None = None  # of a room that keeps its messages, under way
 
     def turn(self, mailbox: Mailbox[RoomMessage]) -> Awaitable[None] | None:
         """Process what waits, up to one fan-out; the rest has another turn."""
+        feed = self.feed
+        if feed is not None and not feed.opened:
+            return feed.open()
         while (message := mailbox.take()) is not None:
             if isinstance(message, Publish):
+                if feed is not None and not feed.admit(message.publication):
+                    message.answer(Receipt(len(self.membership)))
+                    continue
                 self._in_hand.append(message)
                 fan_out: _FanOut[M] = _FanOut(self._batch(mailbox))
                 self._publish(fan_out)
@@ -113,6 +138,8 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
         return None
 
     def _end_if_empty(self, mailbox: Mailbox[RoomMessage]) -> None:
+        if self.feed is not None and not mailbox:
+            self.feed.catch_up()
         if self.membership or mailbox or self.cell.ref.waiting:
             return
         if self._listener.room_empty(self.name):
@@ -127,16 +154,30 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
             self._on_fault,
             capacity=self._capacity,
             block_timeout=self._block_timeout,
+            overflow=self._overflow,
+            label=self._label,
+            feed=self.feed,
         )
 
     def on_stop(self, reason: ExitReason) -> Awaitable[None] | None:
         """Answer what was in hand when the actor crashed."""
         in_hand, self._in_hand = self._in_hand, []
+        feed, fan_out = self.feed, self._fan_out
+        if feed is not None and fan_out is not None:  # it is kept: who did not get it reads it
+            self._fan_out = None
+            reached = fan_out.reached()
+            left_out = [each for each in self.membership.live() if each not in reached]
+            feed.end_routing([message.publication for message in in_hand], left_out)
+            for message in in_hand:
+                message.answer(Receipt(len(self.membership)))
+            in_hand = []
         for message in in_hand:
             message.settle(False)
         if in_hand:
             lost = len(in_hand) * len(self.membership)
             self._listener.room_dropped(self.name, DropReason.ROOM_FAILED, lost)
+        if feed is not None and reason.ending is not Ending.CRASHED:
+            feed.close()
         return None
 
     def _join(self, join: Join) -> None:
@@ -148,13 +189,22 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
         ):
             join.refuse(RoomFull(f"room {self.name!r} has its {self._capacity} members"))
             return
-        joined = self.membership.join(member)
-        join.answer(joined)  # it is a fact now, whatever the listener makes of it
+        feed = self.feed
+        joined = self.membership.join(member, behind=feed is not None)
+        # It is a fact now, whatever the listener makes of it.
+        if feed is None:
+            join.answer(_JOINED if joined else _WAS_MEMBER)
+        elif joined:
+            feed.begin(member, join)
+        else:
+            join.answer(feed.greet(member))
         if joined:
             self._listener.member_joined(self.name, member)
 
     def _leave(self, leave: Leave) -> None:
         member: M = leave.member  # type: ignore[assignment]  # the mailbox is typed by Member
+        if self.feed is not None:
+            self.feed.leave(member)
         left = self.membership.leave(member)
         leave.answer(left)
         if left:
@@ -164,11 +214,12 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
         """Take along what can share a chunk with the publication in hand."""
         batch = self._in_hand
         size = batch[0].size
-        while _joinable(batch[-1]) and len(batch) < BATCH_MESSAGES:
+        follows = _joinable if self.feed is None else _contiguous
+        while len(batch) < BATCH_MESSAGES:
             following = mailbox.peek()
             if (
                 not isinstance(following, Publish)
-                or not _joinable(following)
+                or not follows(batch[-1], following)
                 or size + following.size > BATCH_BYTES
             ):
                 break
@@ -178,15 +229,28 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
         return batch
 
     def _publish(self, fan_out: _FanOut[M]) -> None:
-        batch = fan_out.batch
+        feed = self.feed
+        if feed is not None:
+            self._fan_out = fan_out
+            feed.begin_routing()
         for encoder, members in self.membership.groups():
-            chunk = self._encode(batch, encoder)
-            if chunk is None:
+            try:
+                chunk = self._encode(fan_out.batch, encoder)
+            except Exception:  # noqa: BLE001 - one format's trouble is not the room's
                 self._publish_apart(fan_out, encoder, members)
-            elif len(batch) == 1:
+                continue
+            if chunk is None:  # the format has no words for it: nothing is missing
+                for tally in fan_out.tallies:
+                    tally[Offer.ACCEPTED] += len(members)
+            elif feed is not None and feed.loses_nothing:
+                _deliver_or_leave_behind(chunk, members, fan_out, range(len(fan_out.batch)))
+            elif len(fan_out.batch) == 1:
                 _deliver_one(chunk, 0, members, fan_out)
             else:
                 _deliver_joined(chunk, members, fan_out)
+        if feed is not None:
+            self._fan_out = None
+            feed.end_routing([publish.publication for publish in fan_out.batch], fan_out.behind)
 
     async def _publish_held(self, fan_out: _FanOut[M], mailbox: Mailbox[RoomMessage]) -> None:
         """Wait for the members that have no space, all at once, so that each is judged by itself."""
@@ -235,30 +299,49 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
             self._listener.room_dropped(self.name, reason, count)
 
     def _encode(self, batch: list[Publish], encoder: Encoder) -> Chunk | None:
-        try:
-            frames = tuple(publish.publication.frame(encoder) for publish in batch)
-        except Exception as error:  # noqa: BLE001 - one format's trouble is not the room's
-            if len(batch) == 1:
-                self._on_fault("publication.encode", error)
+        """
+        Return what members of that format get; None if that has no words for it.
+
+        Raises:
+            Exception: If something of it cannot be expressed.
+        """
+        frames = [publish.publication.frame(encoder) for publish in batch]
+        said = tuple([frame for frame in frames if frame is not None])
+        if not said:
             return None
-        return Chunk(frames, key=batch[0].publication.key)
+        key = batch[0].publication.key
+        return Chunk(
+            said,
+            key=None if key is None else (self.name, key),
+            overflow=self._overflow,
+            feed=self._label,
+        )
 
     def _publish_apart(self, fan_out: _FanOut[M], encoder: Encoder, members: dict[M, None]) -> None:
         """Deliver what can be encoded of a batch of which something cannot."""
-        batch = fan_out.batch
         singles: list[tuple[Chunk, int]] = []
-        for index, publish in enumerate(batch):
-            chunk = self._encode([publish], encoder) if len(batch) > 1 else None
-            if chunk is not None:
-                singles.append((chunk, index))
-            else:
+        for index, publish in enumerate(fan_out.batch):
+            try:
+                chunk = self._encode([publish], encoder)
+            except Exception as error:  # noqa: BLE001 - it is this message's trouble only
+                self._on_fault("publication.encode", error)
                 exclude = publish.publication.exclude
                 fan_out.unencodable[index] += sum(
                     member.identity not in exclude for member in members
                 )
-        if singles:  # of several, which exclude nobody
-            for member in members:
-                _deliver_singles(singles, member, fan_out)
+                continue
+            if chunk is not None:
+                singles.append((chunk, index))
+            else:
+                fan_out.tallies[index][Offer.ACCEPTED] += len(members)
+        if not singles:
+            return
+        if self.feed is not None and self.feed.loses_nothing:
+            joined = Chunk.join([chunk for chunk, _ in singles])
+            _deliver_or_leave_behind(joined, members, fan_out, [index for _, index in singles])
+            return
+        for member in members:  # of several, which exclude nobody
+            _deliver_singles(singles, member, fan_out)
 
 
 class _FanOut(Generic[M]):
@@ -271,9 +354,11 @@ class _FanOut(Generic[M]):
         unencodable: How many members' formats cannot express it, for each of them.
         held: What each member had no space for, in order, with the index of the publication.
         latches: Those of publishers who wait for sockets, too.
+        behind: Members that did not take it at once, in a room that keeps its messages.
+        walks: Groups of members that were walked over, and where that broke off, if it did.
     """
 
-    __slots__ = ("batch", "held", "latches", "tallies", "unencodable")
+    __slots__ = ("batch", "behind", "held", "latches", "tallies", "unencodable", "walks")
 
     def __init__(self, batch: list[Publish]) -> None:
         self.batch = batch
@@ -281,6 +366,18 @@ class _FanOut(Generic[M]):
         self.unencodable = [0] * len(batch)
         self.held: dict[M, list[tuple[Chunk, int]]] = {}
         self.latches = [publish.latch for publish in batch if publish.latch is not None]
+        self.behind: list[M] = []
+        self.walks: list[tuple[dict[M, None], M | None]] = []
+
+    def reached(self) -> set[M]:
+        """Return who has it, when the room has crashed in the middle."""
+        reached: set[M] = set()
+        for members, crashed_at in self.walks:
+            for member in members:
+                if member is crashed_at:
+                    break
+                reached.add(member)
+        return reached.difference(self.behind)
 
     def note(self, member: M, offer: Offer, index: int) -> None:
         """Count what became of publication ``index``, and have its publisher wait if it asked."""
@@ -290,9 +387,28 @@ class _FanOut(Generic[M]):
             member.when_flushed(latch)
 
 
-def _joinable(publish: Publish) -> bool:
-    """Whether it may share a chunk: it is the same for all members."""
-    return publish.publication.key is None and not publish.publication.exclude
+_JOINED = JoinReply(True)
+_WAS_MEMBER = JoinReply(False)
+
+
+def _joinable(last: Publish, following: Publish) -> bool:
+    """Whether both may share a chunk: each is the same for all members."""
+    return (
+        last.publication.key is None
+        and not last.publication.exclude
+        and following.publication.key is None
+        and not following.publication.exclude
+    )
+
+
+def _contiguous(last: Publish, following: Publish) -> bool:
+    """Whether both may share a chunk, in a room that keeps its messages: one follows the other."""
+    epoch, offset = last.publication.position
+    return (
+        following.publication.position == (epoch, offset + 1)
+        and not last.publication.ended
+        and not following.publication.ended
+    )
 
 
 def _receipt(tally: Counter[Offer], unencodable: int) -> Receipt:
@@ -324,6 +440,35 @@ def _deliver_one(chunk: Chunk, index: int, members: dict[M, None], fan_out: _Fan
         else:
             fan_out.note(member, offer, index)
     fan_out.tallies[index][accepted_offer] += accepted
+
+
+def _deliver_or_leave_behind(
+    chunk: Chunk, members: dict[M, None], fan_out: _FanOut[M], indices: Iterable[int]
+) -> None:
+    """Write to each member that takes it at once; all the others are behind from now on."""
+    accepted_offer = Offer.ACCEPTED
+    latches = fan_out.latches
+    behind = fan_out.behind
+    failed = Counter[Offer]()
+    member: M | None = None
+    try:
+        for member in members:
+            if not member.ready:
+                behind.append(member)
+                continue
+            offer = member.deliver(chunk)
+            if offer is not accepted_offer:
+                failed[offer] += 1
+            elif latches and not member.ready:
+                for latch in latches:
+                    member.when_flushed(latch)
+    except BaseException:
+        fan_out.walks.append((members, member))
+        raise
+    fan_out.walks.append((members, None))
+    for index in indices:
+        fan_out.tallies[index].update(failed)
+        fan_out.tallies[index][accepted_offer] += len(members) - failed.total()
 
 
 def _deliver_joined(chunk: Chunk, members: dict[M, None], fan_out: _FanOut[M]) -> None:

@@ -18,7 +18,7 @@ from typing import TypeVar
 from actors.actor import Actor
 from actors.errors import TransportClosed
 from actors.exits import ExitReason
-from actors.interfaces import TransportListener
+from actors.interfaces import Encoder, TransportListener
 from actors.messages import Chunk, Frame, Message
 
 __all__ = [
@@ -92,7 +92,7 @@ async def settle() -> None:
     await asyncio.sleep(1e-6)
 
 
-class TextEncoder:
+class TextEncoder(Encoder):
     """Sends ``str`` and ``bytes`` as they are and everything else as its ``repr``."""
 
     def encode(self, data: object) -> Frame:

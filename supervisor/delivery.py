@@ -9,8 +9,9 @@ from collections.abc import Callable, Coroutine, Generator, Hashable
 from typing import Any, Generic, TypeVar
 
 from actors.errors import ActorStopped, MailboxClosed, MailboxFull
-from actors.messages import Publication, Publish
+from actors.messages import Publish
 from actors.overflow import DropReason, Offer
+from actors.publications import Publication
 from actors.receipts import FlushLatch, Receipt
 from supervisor.rooms import Rooms
 from supervisor.settings import Settings
@@ -100,6 +101,7 @@ class Delivery:
         self._settings = settings
         self._handed_over = 0
         self._handing_over = threading.Lock()
+        self._announced: dict[Hashable, Publication] = {}  # the newest that had no space, by room
         self._log = event_logger()
 
     @property
@@ -114,12 +116,20 @@ class Delivery:
             await asyncio.sleep(0)  # who publishes in a loop must not starve the others
             return Receipt()
         latch = FlushLatch(self._settings.flush_timeout) if flush else None
-        receipt = await found.ref.ask(
-            Publish(publication, latch), timeout=self._settings.publish_timeout
-        )
+        try:
+            receipt = await found.ref.ask(
+                Publish(publication, latch), timeout=self._settings.publish_timeout
+            )
+        except (MailboxFull, TimeoutError):
+            if not publication.position.offset:
+                raise
+            found.announce(publication)  # it is kept: the room reads it when it comes to it
+            return Receipt(0, {DropReason.ROOM_FULL: len(found.membership)})
         if latch is not None:
             await latch.wait(self._settings.flush_timeout)
             receipt = receipt.lost(latch.failed, DropReason.SEND_FAILED)
+        if found.brake and found.mostly_behind():
+            await asyncio.sleep(found.brake)
         return receipt
 
     def deliver_nowait(self, room: Hashable, publication: Publication) -> None:
@@ -129,6 +139,9 @@ class Delivery:
             return
         with self._handing_over:
             if self._handed_over >= HANDED_OVER:
+                if publication.position.offset:  # it is kept: one of those before it says so
+                    self._announced[room] = publication
+                    return
                 raise MailboxFull(f"{HANDED_OVER} publications wait for the loop of the node")
             self._handed_over += 1
         if not self._post(lambda: self._arrived(room, publication)):
@@ -176,8 +189,11 @@ class Delivery:
     def _arrived(self, room: Hashable, publication: Publication) -> None:
         with self._handing_over:
             self._handed_over -= 1
+            announced = self._announced.pop(room, None) if self._announced else None
         try:
             self._tell(room, publication)
+            if announced is not None:
+                self._tell(room, announced)
         except MailboxFull:
             self._lost(room)
 
@@ -187,6 +203,9 @@ class Delivery:
             return
         # Whoever waits for space came first: without that a flood from here would starve it.
         if found.ref.waiting or found.ref.tell(Publish(publication)) is Offer.FULL:
+            if publication.position.offset:
+                found.announce(publication)
+                return
             raise MailboxFull(
                 f"room {room!r} holds its {self._settings.room_mailbox_messages} messages; await "
                 "publish() to wait for space"

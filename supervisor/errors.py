@@ -9,6 +9,7 @@ Errors of the supervisor, named by what they mean.
     │   ├── NotStarted       used before it was started
     │   └── Drained          used after it was drained
     ├── InvalidRoomName      (ValueError)
+    ├── InvalidPublication   (ValueError)  the room takes no such thing
     ├── UnserialisableData   (TypeError)   no wire format can express it
     ├── UnsupportedSocket    (TypeError)   there is no way to send to it
     ├── UnknownConnection    (LookupError) not, or no longer, connected here
@@ -39,6 +40,7 @@ __all__ = [
     "ConnectionRefused",
     "Drained",
     "InvalidMessage",
+    "InvalidPublication",
     "InvalidRoomName",
     "JoinRefused",
     "LogEnded",
@@ -79,6 +81,10 @@ class Drained(NotRunning):
 
 class InvalidRoomName(SupervisorError, ValueError):
     """The name of a room is malformed."""
+
+
+class InvalidPublication(SupervisorError, ValueError):
+    """What was to be published has something that rooms of that class have no use for, or lacks it."""
 
 
 class UnserialisableData(SupervisorError, TypeError):

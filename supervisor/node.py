@@ -34,6 +34,7 @@ from supervisor.connection import ClosedConnection, Connection, Socket
 from supervisor.delivery import Delivery
 from supervisor.endpoints import Endpoints
 from supervisor.errors import ConnectionRefused
+from supervisor.feeds import Feeds
 from supervisor.hooks import HookCaller, Hooks
 from supervisor.liveness import watch_liveness
 from supervisor.registry import Registry
@@ -57,6 +58,7 @@ class Node:
         settings: What may be set.
         hooks: The application's.
         closed: Called with each reaped connection.
+        feeds: What rooms are to keep, and where.
 
     Attributes:
         registry: Who is connected.
@@ -72,7 +74,11 @@ class Node:
     """
 
     def __init__(
-        self, settings: Settings, hooks: Hooks, closed: Callable[[ClosedConnection], None]
+        self,
+        settings: Settings,
+        hooks: Hooks,
+        closed: Callable[[ClosedConnection], None],
+        feeds: Feeds,
     ) -> None:
         self.settings = settings
         self.runtime = Runtime(on_exit=self._actor_exited, on_fault=self._fault)
@@ -89,6 +95,7 @@ class Node:
             settings,
             self.registry,
             self._hooks,
+            feeds=feeds,
             on_fault=self._fault,
             dropped=self.dropped,
         )

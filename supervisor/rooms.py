@@ -17,17 +17,22 @@ from actors.cell import Cell
 from actors.connection import ConnectionActor
 from actors.errors import ActorStopped, MailboxClosed, RoomFull
 from actors.exits import CloseCode, Ending, ExitReason
+from actors.feed import Feed
 from actors.interfaces import FaultReporter
 from actors.mailbox import Mailbox
 from actors.membership import Membership
 from actors.messages import Join, Leave, RoomMessage
 from actors.overflow import DropReason, Overflow
+from actors.publications import Publication
 from actors.ref import ActorRef
+from actors.replay import JoinReply, Replay
 from actors.room import RoomActor
 from actors.runtime import Runtime
 from supervisor.connection import Connection
-from supervisor.errors import JoinRefused, NotAMember
+from supervisor.errors import JoinRefused, NotAMember, StoreUnavailable
+from supervisor.feeds import Feeds
 from supervisor.hooks import HookCaller
+from supervisor.policies import RoomPolicy
 from supervisor.registry import Registry
 from supervisor.restart import RestartWindow
 from supervisor.settings import Settings
@@ -71,6 +76,24 @@ class Room:
     ref: ActorRef[RoomMessage]
     membership: Membership[ConnectionActor]
     crashes: RestartWindow
+    policy: RoomPolicy
+    feed: Feed[ConnectionActor] | None
+
+    @property
+    def brake(self) -> float:
+        """Longest time in seconds that a publisher is held back while most members are behind."""
+        return self.policy.brake
+
+    def mostly_behind(self) -> bool:
+        """Whether at least half of the members have not taken everything."""
+        membership = self.membership
+        busy = sum(not member.ready for member in membership.live())
+        return 2 * (busy + membership.behind) >= len(membership) > 0
+
+    def announce(self, publication: Publication) -> None:
+        """Say that ``publication`` is kept, when the mailbox has no space to say it."""
+        if self.feed is not None:
+            self.feed.announce(publication.position)
 
 
 class Rooms:
@@ -89,9 +112,11 @@ class Rooms:
         registry: Registry,
         hooks: HookCaller,
         *,
+        feeds: Feeds,
         on_fault: FaultReporter,
         dropped: Counter[str],
     ) -> None:
+        self._feeds = feeds
         self.failed: deque[Hashable] = deque(maxlen=FAILED_ROOMS)
         self.dropped = dropped
         self._runtime = runtime
@@ -132,9 +157,13 @@ class Rooms:
         room = self._rooms.get(name)
         return room is not None and connection.actor in room.membership
 
-    async def join(self, connection: Connection, name: Hashable) -> bool:
+    async def join(
+        self, connection: Connection, name: Hashable, replay: Replay | None = None
+    ) -> JoinReply:
         """
-        Make ``connection`` a member; return whether it was none before.
+        Make ``connection`` a member, which begins where ``replay`` says, or else the room's policy.
+
+        The answer is true if it was none before.
 
         Raises:
             JoinRefused: If a limit is reached, or the connection has ended meanwhile, or the room
@@ -142,20 +171,21 @@ class Rooms:
         """
         names = connection.room_names
         if name in names:
-            return False
+            return JoinReply(False)
         limit = self._settings.max_rooms_per_connection
         if len(names) >= limit:
             raise JoinRefused(CloseCode.ROOM_LIMIT, f"a connection may be in {limit} rooms")
         names[name] = None
         try:
-            await self._ask_to_join(connection, name, internal=False)
+            return await self._ask_to_join(connection, name, replay, internal=False)
         except BaseException as error:
             names.pop(name, None)
             self.tell_leave(connection, name)  # it waits behind the join, if that waits
             if isinstance(error, RoomFull):
                 raise JoinRefused(CloseCode.ROOM_LIMIT, str(error)) from error
+            if isinstance(error, StoreUnavailable):
+                raise JoinRefused(CloseCode.ROOM_FAILED, f"room {name} cannot be read") from error
             raise
-        return True
 
     async def join_internal(self, connection: Connection) -> None:
         """
@@ -168,17 +198,29 @@ class Rooms:
         if connection.user is not None:
             await self._ask_to_join(connection, user_room(connection.user), internal=True)
 
-    async def _ask_to_join(self, connection: Connection, name: Hashable, *, internal: bool) -> None:
+    async def _ask_to_join(
+        self,
+        connection: Connection,
+        name: Hashable,
+        replay: Replay | None = None,
+        *,
+        internal: bool,
+    ) -> JoinReply:
+        reply = None
         if connection.reason is None:
             try:
-                await self._open(name, internal=internal).ref.ask(
-                    Join(connection.actor), timeout=self._settings.publish_timeout, at_once=True
+                reply = await self._open(name, internal=internal).ref.ask(
+                    Join(connection.actor, replay),
+                    timeout=self._settings.publish_timeout,
+                    at_once=True,
                 )
             except (ActorStopped, MailboxClosed) as error:
                 raise JoinRefused(CloseCode.ROOM_FAILED, f"room {name} failed") from error
-        if connection.reason is not None:  # perhaps meanwhile: its leaves came before the join
-            self.tell_leave(connection, name)
-            raise JoinRefused(connection.reason.code, "the connection has ended")
+        if reply is None or connection.reason is not None:
+            self.tell_leave(connection, name)  # perhaps its leaves came before the join
+            code = CloseCode.ABNORMAL if connection.reason is None else connection.reason.code
+            raise JoinRefused(code, "the connection has ended")
+        return reply
 
     def join_nowait(
         self, connection: Connection, name: Hashable, *, internal: bool = False
@@ -237,6 +279,8 @@ class Rooms:
         self._log.critical("room.failed", room=name, members=len(room.membership))
         reason = ExitReason(Ending.ROOM_FAILED, CloseCode.ROOM_FAILED, f"room {name} failed")
         for actor in room.membership.snapshot():
+            if room.feed is not None:
+                room.feed.leave(actor)
             room.membership.leave(actor)
             self.member_left(name, actor)
             actor.close(reason)
@@ -245,25 +289,40 @@ class Rooms:
         """Return the room, with an actor to talk to; made when there is none."""
         room = self._rooms.get(name)
         if room is None:
-            settings = self._settings
-            membership: Membership[ConnectionActor] = Membership()
-            actor = RoomActor(
-                name,
-                membership,
-                self,
-                self._on_fault,
-                capacity=None if internal else settings.max_connections_per_room,
-                block_timeout=settings.block_timeout,
-            )
-            mailbox = Mailbox[RoomMessage](
-                settings.room_mailbox_messages, settings.room_mailbox_bytes, Overflow.BLOCK
-            )
-            room = self._rooms[name] = Room(
-                self._runtime.spawn(actor, mailbox, name=f"room {name}"),
-                membership,
-                RestartWindow(settings.restart_intensity, settings.restart_period),
-            )
+            room = self._rooms[name] = self._make(name, internal=internal)
         return room
+
+    def _make(self, name: Hashable, *, internal: bool) -> Room:
+        settings = self._settings
+        policy = self._feeds.policies.resolve(name)
+        membership: Membership[ConnectionActor] = Membership()
+        feed = None
+        if policy.keeps:
+            feed = self._feeds.open(
+                name,
+                policy,
+                membership,
+                listener=self,
+                on_fault=self._on_fault,
+                runtime=self._runtime,
+            )
+        actor = RoomActor(
+            name,
+            membership,
+            self,
+            self._on_fault,
+            capacity=None if internal else settings.max_connections_per_room,
+            block_timeout=policy.block_timeout or settings.block_timeout,
+            overflow=policy.overflow,
+            label=policy.feed,
+            feed=feed,
+        )
+        mailbox = Mailbox[RoomMessage](
+            settings.room_mailbox_messages, settings.room_mailbox_bytes, Overflow.BLOCK
+        )
+        ref = self._runtime.spawn(actor, mailbox, name=f"room {name}")
+        window = RestartWindow(settings.restart_intensity, settings.restart_period)
+        return Room(ref, membership, window, policy, feed)
 
     # What room actors tell; see actors.interfaces.RoomListener.
 

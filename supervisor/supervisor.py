@@ -10,30 +10,44 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Hashable,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from actors.errors import MessageTooLarge
 from actors.exits import CloseCode, Ending, ExitReason
-from actors.messages import Publication
+from actors.positions import Position
+from actors.publications import Publication
 from actors.receipts import Receipt
+from actors.replay import JoinReply
 from supervisor.brokers.memory import MemoryBroker
-from supervisor.codecs.json import JsonCodec
-from supervisor.codecs.msgpack import MessagePackCodec
+from supervisor.codecs.formats import Formats
 from supervisor.connection import ClosedConnection, Connection
 from supervisor.delivery import FAR_TIMEOUT, FarCall
 from supervisor.errors import Drained, NotStarted, UnknownConnection
+from supervisor.feeds import Feeds, HistorySlice
+from supervisor.history.base import PAGE_RECORDS
 from supervisor.hooks import Hooks
 from supervisor.node import Node
+from supervisor.policies import RoomPolicies
+from supervisor.publishing import Publisher
 from supervisor.room_names import room_name
 from supervisor.rooms import EVERYONE, user_room
 from supervisor.server_check import warn_about_server
+from supervisor.sessions.begin import Since, Tail, begin_in
 from supervisor.sessions.plain import Session
 from supervisor.settings import Settings
 from supervisor.sockets import check_close_code
 from supervisor.statistics import Statistics, statistics_of
+from supervisor.stores import Stores
 
 if TYPE_CHECKING:
     from starlette.websockets import WebSocket
@@ -89,10 +103,16 @@ class Supervisor:
             raise TypeError("pass a Settings object or settings by name, not both")
         self.settings = settings if settings is not None else Settings(**arguments)
         self.state = SupervisorState.NEW
-        self.json = JsonCodec()
-        self._msgpack = MessagePackCodec()
+        self.formats = Formats()
+        self.json = self.formats.json
         self._hooks = Hooks(on_join, on_leave, on_close)
         self._broker: Broker = MemoryBroker()
+        self._stores = Stores(self.settings)
+        policies = RoomPolicies(self.settings.rooms)
+        self._feeds = Feeds(policies, self._stores.history, self.json)
+        self._publisher = Publisher(
+            self.settings, policies, self._broker, self._stores.history, self.json
+        )
         self._nodes: dict[asyncio.AbstractEventLoop, Node] = {}  # replaced, never changed
         self._lock = threading.Lock()  # of _nodes' changes
         self._closed: deque[ClosedConnection] = deque(maxlen=self.settings.closed_ring)
@@ -116,6 +136,7 @@ class Supervisor:
         """Start, and at the end drain and stop: ``FastAPI(lifespan=supervisor.lifespan)``."""
         self.start()
         try:
+            await self._stores.open()
             yield
         finally:
             await self.aclose()
@@ -142,35 +163,69 @@ class Supervisor:
             for node in self._nodes.values():
                 self._broker.detach(node.delivery)
             self._nodes = {}
+        await self._stores.aclose()
         self.state = SupervisorState.STOPPED
 
     # Connections.
 
     def session(
-        self, websocket: WebSocket, *, rooms: Sequence[str] = (), user: Hashable | None = None
+        self,
+        websocket: WebSocket,
+        *,
+        rooms: Sequence[str] = (),
+        user: Hashable | None = None,
+        since: Since | Mapping[str, Since] | None = None,
+        tail: Tail | Mapping[str, Tail] | None = None,
+        envelope: bool = False,
     ) -> Session:
         """
         Return a session to enter: ``async with supervisor.session(websocket, rooms=["a"])``.
+
+        ``since`` and ``tail`` may be a client's own words, such as ``websocket.query_params.get("since")``:
+        they are checked when the session is entered, which refuses a client with 3501.
 
         Args:
             websocket: Not accepted yet, unless the application wants to do that itself.
             rooms: To join.
             user: Whoever it belongs to: ``send_to_user`` and ``kick`` find it by this.
+            since: The client has everything up to this position, and gets what came after it: a
+                position, ``"EPOCH:OFFSET"``, or one of these for each room, by its name. Without it
+                the client begins where the policy of the room says.
+            tail: The client begins with so many of the newest messages of each log room; does not
+                count where there is a ``since``.
+            envelope: Whether messages are in envelopes, which say room and position; see
+                :mod:`supervisor.codecs.envelope`. A client gets them, too, when it offers
+                the subprotocol ``envelope.json`` or ``envelope.msgpack``.
 
         Raises:
             InvalidRoomName: If a room cannot be called that.
         """
         if isinstance(rooms, str):
             raise TypeError(f"rooms is a sequence of names: rooms=[{rooms!r}]")
-        return Session(self.open_node, websocket, self.json, self._msgpack, rooms=rooms, user=user)
+        return Session(
+            self,
+            websocket,
+            rooms=rooms,
+            user=user,
+            since=since,
+            tail=tail,
+            envelope=envelope,
+        )
 
-    async def join(self, target: object, room: str) -> bool:
+    async def join(
+        self, target: object, room: str, *, since: Since | None = None, tail: Tail | None = None
+    ) -> JoinReply:
         """
-        Make a connection a member of ``room``; return whether it was none before.
+        Make a connection a member of ``room``; the answer is true if it was none before.
 
         Args:
             target: A session, connection or WebSocket of the running loop.
             room: Its name.
+            since: Where to begin; see :meth:`session`.
+            tail: Where to begin; see :meth:`session`.
+
+        Returns:
+            Where the room stands, and where the member begins in it.
 
         Raises:
             JoinRefused: If a limit is reached.
@@ -179,7 +234,10 @@ class Supervisor:
         """
         node, connection = self._connected(target)
         node.check_loop()
-        return await node.rooms.join(connection, room_name(room))
+        name = room_name(room)
+        await self.open_stores()
+        begin = begin_in([name], self.policies, since, tail)
+        return await node.rooms.join(connection, name, begin.get(name))
 
     async def leave(self, target: object, room: str) -> None:
         """
@@ -234,45 +292,108 @@ class Supervisor:
     # Publications.
 
     async def publish(
-        self, room: str, data: object, *, key: Hashable | None = None, exclude: object = None
+        self,
+        room: str,
+        data: object,
+        *,
+        key: Hashable | None = None,
+        exclude: object = None,
+        ttl: float | None = None,
+        idempotency_key: str | None = None,
+        expect_offset: int | None = None,
     ) -> Receipt:
         """
         Publish to ``room``: everybody who is in it when its turn comes gets it, in order.
 
-        Waits for space in the room's mailbox, and for its turn; never for a socket.
+        Waits for space in the room's mailbox, and for its turn; never for a socket, unless the
+        room's policy says so. In a room that keeps its messages it first waits until this one is
+        kept, as ``durability`` says; then nothing undoes it, not even cancelling.
 
         Args:
             room: A room without members takes it too: the receipt says that nobody did.
             data: See the class.
-            key: While a message waits for a slow client, a newer one of the same key replaces it.
-            exclude: Who does not get it.
+            key: In an event room: while a message waits for a slow client, a newer one of the same
+                key replaces it. In a status room: whose newest value this is; a ``str``.
+            exclude: Who does not get it; in event rooms only.
+            ttl: Seconds that the value of a key is valid; in status rooms only. ``key_ttl`` of the
+                room's policy by default.
+            idempotency_key: The same key within 5 minutes publishes once; in rooms that keep.
+            expect_offset: Offset that the room must be at, or nothing happens; in rooms that keep.
 
         Returns:
-            How many took it, how many not, and why.
+            How many took it, how many not, and why; and its position, in a room that keeps.
 
         Raises:
             MailboxFull: If the room had no space within ``publish_timeout``.
             MessageTooLarge: If it is larger than a connection's mailbox.
             UnserialisableData: If it cannot be expressed as JSON.
             InvalidRoomName: If there can be no such room.
+            InvalidPublication: If a room of that class has no use for an argument, or lacks one.
+            OffsetConflict: If the room is not at ``expect_offset``; it says where it is.
+            LogEnded: If the room has ended.
+            StoreUnavailable: If it cannot be kept.
             NotStarted, Drained: If the supervisor does not run.
             ActorStopped: If the room crashed on it, or was given up before its turn.
         """
-        return await self.publish_to(room_name(room), data, key=key, exclude=exclude)
+        publication = self._publication(room_name(room), data, key, exclude, ttl)
+        await self.open_stores()
+        return await self._publisher.publish(
+            publication, idempotency_key=idempotency_key, expect_offset=expect_offset
+        )
 
     def publish_nowait(
-        self, room: str, data: object, *, key: Hashable | None = None, exclude: object = None
+        self,
+        room: str,
+        data: object,
+        *,
+        key: Hashable | None = None,
+        exclude: object = None,
+        ttl: float | None = None,
+        idempotency_key: str | None = None,
     ) -> None:
         """
         Publish to ``room`` without waiting; from any thread, with or without a loop.
 
+        In a room that keeps its messages this is kept first, in the background: what goes wrong
+        there is logged as ``history.refused``.
+
         Raises:
             MailboxFull: If the room, or the way to its loop, can take no more.
-            MessageTooLarge, UnserialisableData, InvalidRoomName, NotStarted, Drained: As
-                :meth:`publish`.
+            StoreFull: If too much waits to be kept.
+            StoreUnavailable: If the history is not open: the application's lifespan opens it, and
+                so does the first session.
+            MessageTooLarge, UnserialisableData, InvalidRoomName, InvalidPublication, NotStarted,
+                Drained: As :meth:`publish`.
         """
-        name = room_name(room)
-        self._broker.publish_nowait(name, self._publication(name, data, key, exclude))
+        publication = self._publication(room_name(room), data, key, exclude, ttl)
+        self._publisher.publish_nowait(publication, idempotency_key=idempotency_key)
+
+    async def remove_key(self, room: str, key: str) -> Receipt:
+        """
+        Say that ``key`` has no value any more in a status room; as :meth:`publish`.
+
+        Clients with envelopes are told. Without, there are no words for it: they see it when they
+        join anew.
+        """
+        self._check_running()
+        await self.open_stores()
+        return await self._publisher.publish(self._publisher.removal(room_name(room), key))
+
+    async def end(self, room: str) -> Position:
+        """
+        Say that nothing more will be published to a log room; return its last place. Idempotent.
+
+        Members with envelopes are told, those too that join later. Publishing raises ``LogEnded``
+        from then on.
+
+        Raises:
+            InvalidPublication: If it is no log room.
+            StoreUnavailable: If that cannot be kept.
+            InvalidRoomName, NotStarted, Drained: As :meth:`publish`.
+        """
+        self._check_running()
+        await self.open_stores()
+        return await self._publisher.end(room_name(room))
 
     async def send_to_user(
         self, user: Hashable, data: object, *, exclude: object = None
@@ -303,8 +424,55 @@ class Supervisor:
             exclude: Who does not get it.
             flush: Whether to wait, ``flush_timeout`` at most, until idle sockets have it.
         """
-        publication = self._publication(room, data, key, exclude)
-        return await self._broker.publish(room, publication, flush=flush)
+        publication = self._publication(room, data, key, exclude, None)
+        return await self._publisher.publish(publication, flush=flush)
+
+    # What rooms keep.
+
+    async def read_history(
+        self,
+        room: str,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int = PAGE_RECORDS,
+        reverse: bool = False,
+    ) -> HistorySlice:
+        """
+        Return messages that ``room`` keeps, with ``after < offset < before``; a page of them.
+
+        Args:
+            room: Its name; one that nothing is known of keeps nothing.
+            after: Offset.
+            before: Offset; None: to the newest.
+            limit: Most messages, 1 to 300; fewer are returned of large ones.
+            reverse: Newest first.
+
+        Raises:
+            ValueError: If a number is out of its bounds.
+            StoreUnavailable: If the history cannot be read.
+            InvalidRoomName: If there can be no such room.
+        """
+        if not 1 <= limit <= PAGE_RECORDS or after < 0 or (before is not None and before < 0):
+            raise ValueError(f"limit is 1 to {PAGE_RECORDS}, and offsets are not negative")
+        await self.open_stores()
+        page = await self._stores.history.read(
+            room_name(room), after=after, before=before, limit=limit, reverse=reverse
+        )
+        return HistorySlice.of(page)
+
+    async def remove_history(self, room: str) -> bool:
+        """
+        Forget what ``room`` keeps; return whether there was anything.
+
+        What is published afterwards has another epoch; members are told then.
+
+        Raises:
+            StoreUnavailable: If the history cannot be written.
+            InvalidRoomName: If there can be no such room.
+        """
+        await self.open_stores()
+        return await self._stores.history.remove(room_name(room))
 
     # Looking.
 
@@ -322,6 +490,25 @@ class Supervisor:
     def healthy(self) -> bool:
         """False once a room has crashed more often than ``restart_intensity`` allows."""
         return not any(node.rooms.failed for node in self.nodes)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it runs, and its stores keep what they promise: for a readiness check."""
+        return self.state is SupervisorState.RUNNING and self._stores.healthy
+
+    @property
+    def policies(self) -> RoomPolicies:
+        """What rooms keep and give up, by pattern."""
+        return self._feeds.policies
+
+    async def open_stores(self) -> None:
+        """
+        Open the history, if that was not done: the lifespan does, and the first session. Idempotent.
+
+        Raises:
+            StoreUnavailable: If it cannot be used.
+        """
+        await self._stores.open()
 
     def statistics(self) -> Statistics:
         """Return a snapshot; from any thread."""
@@ -350,7 +537,7 @@ class Supervisor:
                 self.start()
             with self._lock:
                 self._forget_dead_loops()
-                node = Node(self.settings, self._hooks, self._closed.append)
+                node = Node(self.settings, self._hooks, self._closed.append, self._feeds)
                 node.draining = self.state is not SupervisorState.RUNNING
                 self._nodes = {**self._nodes, loop: node}
                 self._broker.attach(node.delivery)
@@ -363,21 +550,17 @@ class Supervisor:
         self._nodes = {loop: node for loop, node in self._nodes.items() if not loop.is_closed()}
 
     def _publication(
-        self, room: Hashable, data: object, key: Hashable | None, exclude: object
+        self,
+        room: Hashable,
+        data: object,
+        key: Hashable | None,
+        exclude: object,
+        ttl: float | None,
     ) -> Publication:
         self._check_running()
-        publication = Publication(
-            data,
-            self.json,
-            key=None if key is None else (room, key),
-            exclude=self._excluded(exclude),
+        return self._publisher.publication(
+            room, data, key=key, exclude=self._excluded(exclude), ttl=ttl
         )
-        if publication.size > self.settings.mailbox_bytes:
-            raise MessageTooLarge(
-                f"the message has {publication.size} bytes; mailbox_bytes allows "
-                f"{self.settings.mailbox_bytes}"
-            )
-        return publication
 
     def _excluded(self, exclude: object) -> frozenset[Hashable]:
         if exclude is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Hashable
 from typing import Protocol
 
-from actors.messages import Publication
+from actors.publications import Publication
 from actors.receipts import Receipt
 
 __all__ = ["Broker", "BrokerNode"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Hashable
 
-from actors.messages import Publication
+from actors.publications import Publication
 from actors.receipts import Receipt
 from supervisor.brokers.base import BrokerNode
 

@@ -6,13 +6,14 @@ import json
 
 from pydantic_core import to_jsonable_python
 
+from actors.interfaces import Encoder
 from actors.messages import Frame
 from supervisor.errors import UnserialisableData
 
 __all__ = ["JsonCodec", "plain_frame"]
 
 
-class JsonCodec:
+class JsonCodec(Encoder):
     """
     Encodes to compact JSON text.
 

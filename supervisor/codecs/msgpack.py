@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgpack
 from pydantic_core import to_jsonable_python
 
+from actors.interfaces import Encoder
 from actors.messages import Frame
 from supervisor.codecs.json import plain_frame
 from supervisor.errors import UnserialisableData
@@ -12,7 +13,7 @@ from supervisor.errors import UnserialisableData
 __all__ = ["MessagePackCodec"]
 
 
-class MessagePackCodec:
+class MessagePackCodec(Encoder):
     """
     Encodes to MessagePack; ``str`` and ``bytes`` pass unchanged, as they do in JSON.
 

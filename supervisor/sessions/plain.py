@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from actors.exits import CloseCode, Ending, ExitReason
 from actors.messages import Chunk
+from actors.replay import JoinReply
 from supervisor import sockets
 from supervisor.errors import (
     ConnectionRefused,
@@ -25,18 +26,16 @@ from supervisor.errors import (
 )
 from supervisor.origins import origin_allowed
 from supervisor.room_names import room_name
+from supervisor.sessions.begin import Since, Tail, begin_in
 
 if TYPE_CHECKING:
     from starlette.websockets import WebSocket
 
-    from supervisor.codecs.json import JsonCodec
-    from supervisor.codecs.msgpack import MessagePackCodec
     from supervisor.connection import Connection
     from supervisor.node import Node
+    from supervisor.supervisor import Supervisor
 
-__all__ = ["MSGPACK_SUBPROTOCOL", "Session"]
-
-MSGPACK_SUBPROTOCOL = "msgpack"
+__all__ = ["Session"]
 
 
 class Session:
@@ -50,22 +49,29 @@ class Session:
 
     Made by :meth:`supervisor.supervisor.Supervisor.session`. Belongs to the loop on which it was
     entered: elsewhere its methods raise :class:`~actors.errors.WrongLoop`.
+
+    Attributes:
+        joined: Where each room stood when the session joined it, and where the client begins there.
     """
 
     def __init__(
         self,
-        open_node: Callable[[], Node],
+        supervisor: Supervisor,
         websocket: WebSocket,
-        json_codec: JsonCodec,
-        msgpack_codec: MessagePackCodec,
         *,
         rooms: Sequence[str],
         user: Hashable | None,
+        since: Since | Mapping[str, Since] | None = None,
+        tail: Tail | Mapping[str, Tail] | None = None,
+        envelope: bool = False,
     ) -> None:
-        self._open_node = open_node
+        self._supervisor = supervisor
+        self._formats = supervisor.formats
         self._websocket = websocket
-        self._json = json_codec
-        self._msgpack = msgpack_codec
+        self._since = since
+        self._tail = tail
+        self._envelope = envelope
+        self.joined: dict[str, JoinReply] = {}
         self._wanted = list(dict.fromkeys(room_name(room) for room in rooms))
         self._user = user
         self._entered_node: Node | None = None
@@ -123,11 +129,15 @@ class Session:
                 f"a session needs a Starlette or FastAPI WebSocket, not {type(websocket).__name__}"
             )
         sockets.end_quietly(websocket)
-        self._entered_node = node = self._open_node()
+        self._entered_node = node = self._supervisor.open_node()
         try:
             self._check_origin(node)
+            begins = begin_in(self._wanted, self._supervisor.policies, self._since, self._tail)
+            await self._supervisor.open_stores()
             with node.place(self._user, sockets.client_address(websocket), self._wanted):
-                subprotocol = self._subprotocol()
+                subprotocol, encoder = self._formats.choose(
+                    websocket.scope.get("subprotocols") or (), envelope=self._envelope
+                )
                 await sockets.accept(
                     websocket, subprotocol=subprotocol, timeout=node.settings.accept_timeout
                 )
@@ -135,7 +145,7 @@ class Session:
                 connection = self._connection = sockets.adopt(
                     node,
                     websocket,
-                    self._msgpack if subprotocol else self._json,
+                    encoder,
                     user=self._user,
                     endpoint=asyncio.current_task(),
                     watch_end=False,
@@ -148,7 +158,7 @@ class Session:
         try:
             await node.rooms.join_internal(connection)
             for room in self._wanted:
-                await node.rooms.join(connection, room)
+                self.joined[room] = await node.rooms.join(connection, room, begins.get(room))
         except BaseException as error:
             if await sockets.leave_endpoint(node, connection, error):
                 raise self._disconnect() from None
@@ -238,10 +248,10 @@ class Session:
             InvalidMessage: If it is neither; the socket was closed with 1007 or 1003.
             WebSocketDisconnect: As :meth:`receive`.
         """
-        if self.connection.actor.encoder is self._msgpack:
+        if self._formats.is_binary(self.connection.actor.encoder):
             packed = await self.receive_bytes()
             try:
-                return self._msgpack.decode(packed)
+                return self._formats.msgpack.decode(packed)
             except ValueError as error:
                 raise self._invalid(CloseCode.INVALID_PAYLOAD, str(error)) from None
         text = await self.receive_text()
@@ -280,16 +290,29 @@ class Session:
         self._node.end(self.connection, ExitReason(Ending.LEFT, code, reason), flush=True)
         await self.connection.wait_closed()
 
-    async def join(self, room: str) -> bool:
+    async def join(
+        self, room: str, *, since: Since | None = None, tail: Tail | None = None
+    ) -> JoinReply:
         """
-        Join ``room``; return whether it was in it not before.
+        Join ``room``; the answer is true if it was in it not before.
+
+        Args:
+            room: Its name.
+            since: Where to begin; see :meth:`supervisor.supervisor.Supervisor.session`.
+            tail: Where to begin; see there.
 
         Raises:
             JoinRefused: If a limit is reached, or the client has gone.
             InvalidRoomName: If it cannot be the name of a room.
+            ConnectionRefused: With 3501, if ``since`` or ``tail`` are words that say nothing.
         """
         self._node.check_loop()
-        return await self._node.rooms.join(self.connection, room_name(room))
+        name = room_name(room)
+        begin = begin_in([name], self._supervisor.policies, since, tail)
+        reply = await self._node.rooms.join(self.connection, name, begin.get(name))
+        if reply:
+            self.joined[name] = reply
+        return reply
 
     async def leave(self, room: str) -> None:
         """
@@ -323,10 +346,6 @@ class Session:
                 CloseCode.PERMISSION_DENIED,
                 f"pages of {origin} may not connect; allowed_origins names those that may",
             )
-
-    def _subprotocol(self) -> str | None:
-        offered = self._websocket.scope.get("subprotocols") or ()
-        return MSGPACK_SUBPROTOCOL if MSGPACK_SUBPROTOCOL in offered else None
 
     def _invalid(self, code: int, reason: str) -> InvalidMessage:
         self._node.end(self.connection, ExitReason(Ending.PROTOCOL, code, reason))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from actors.errors import MailboxFull
-from actors.messages import Publication
+from actors.publications import Publication
 from actors.receipts import Receipt
 from actors.testing import TextEncoder
 from supervisor.brokers.base import Broker

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 
 from actors.connection import ConnectionActor
 from actors.exits import ExitReason
-from actors.interfaces import Encoder, Member
+from actors.interfaces import Encoder, Member, Source
 from actors.mailbox import Mailbox
 from actors.messages import Chunk, Frame, Message, Question
 from actors.overflow import DropReason, Offer, Overflow
@@ -15,6 +15,7 @@ from actors.runtime import Runtime
 from actors.testing import FakeTransport, TextEncoder
 
 __all__ = [
+    "MAILBOX_OVERFLOWS",
     "TEXT",
     "ConnectionLog",
     "FakeMember",
@@ -27,6 +28,9 @@ __all__ = [
 
 TEXT = TextEncoder()
 """One encoder, as members are grouped by it."""
+
+MAILBOX_OVERFLOWS = [one for one in Overflow if one not in {Overflow.CONFLATE, Overflow.CURSOR}]
+"""What a mailbox may do; the others are for rooms."""
 
 
 class Item(Message):
@@ -142,6 +146,9 @@ class FakeMember:
         ready: Whether it says that it would write at once.
         latches: Latches that it holds, while it is not ready.
         offer_later: What it says of a chunk for which it had no space, when it has waited.
+        closed: Why it was closed, each time.
+        sources: What it follows.
+        lost: Messages that it was told it will never get.
     """
 
     def __init__(self, identity: Hashable = None, encoder: Encoder = TEXT) -> None:
@@ -151,6 +158,9 @@ class FakeMember:
         self.ready = True
         self.chunks: list[Chunk] = []
         self.latches: list[FlushLatch] = []
+        self.closed: list[ExitReason] = []
+        self.sources: list[Source] = []
+        self.lost = 0
         self.on_deliver: Callable[[], None] = lambda: None
 
     def deliver(self, chunk: Chunk) -> Offer:
@@ -167,6 +177,26 @@ class FakeMember:
         latch.add()
         self.latches.append(latch)
         return True
+
+    def deliver_control(self, chunk: Chunk) -> Offer:
+        return self.deliver(chunk)
+
+    def close(self, reason: ExitReason) -> None:
+        self.closed.append(reason)
+
+    def missed(self, count: int, reason: DropReason, feed: str) -> None:
+        self.lost += count
+
+    def follow(self, source: Source) -> None:
+        self.sources.append(source)
+
+    def unfollow(self, source: Source) -> None:
+        self.sources.remove(source)
+
+    def resume(self, source: Source) -> None:
+        if self.ready and source in self.sources:
+            while (chunk := source.pull()) is not None:
+                self.deliver(chunk)
 
     @property
     def payloads(self) -> list[str | bytes]:

@@ -15,8 +15,9 @@ from actors.exits import CloseCode, Ending, ExitReason
 from actors.interfaces import Member
 from actors.mailbox import Mailbox
 from actors.membership import Membership
-from actors.messages import Frame, Join, Leave, Publication, Publish, RoomMessage
+from actors.messages import Frame, Join, Leave, Publish, RoomMessage
 from actors.overflow import DropReason, Offer, Overflow
+from actors.publications import Publication
 from actors.receipts import FlushLatch, Receipt
 from actors.ref import ActorRef
 from actors.room import BATCH_BYTES, BATCH_MESSAGES, RoomActor
@@ -57,7 +58,7 @@ class Room:
 
     async def join(self, member: Member) -> bool:
         """Join, and wait for the answer."""
-        return await self.ref.ask(Join(member), timeout=5)
+        return (await self.ref.ask(Join(member), timeout=5)).joined
 
     async def leave(self, member: Member) -> bool:
         """Leave, and wait for the answer."""
@@ -244,13 +245,13 @@ async def test_who_is_excluded_is_no_recipient(runtime: Runtime) -> None:
 
 
 async def test_a_key_travels_with_the_chunk(runtime: Runtime) -> None:
-    """Members conflate by the key of the publication."""
+    """Members conflate by the key of the publication, which is one of its room."""
     member = FakeMember()
     room = Room(runtime, member)
 
     await room.publish("a", key="k")
 
-    assert member.chunks[0].key == "k"
+    assert member.chunks[0].key == ("room", "k")
 
 
 async def test_the_receipt_says_why_members_did_not_take_it(runtime: Runtime) -> None:

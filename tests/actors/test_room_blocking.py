@@ -12,8 +12,9 @@ from actors.exits import CloseCode, Ending, ExitReason
 from actors.interfaces import Encoder, Member
 from actors.mailbox import Mailbox
 from actors.membership import Membership
-from actors.messages import Chunk, Frame, Join, Leave, Publication, Publish, RoomMessage
+from actors.messages import Chunk, Frame, Join, Leave, Publish, RoomMessage
 from actors.overflow import DropReason, Offer, Overflow
+from actors.publications import Publication
 from actors.receipts import FlushLatch, Receipt
 from actors.ref import ActorRef
 from actors.room import RoomActor
@@ -297,7 +298,7 @@ async def test_joins_and_leaves_wait_behind_the_publication(world: World) -> Non
     world.transports[slow].resume()
     await settle()
 
-    assert [each.result() for each in asking] == [True, True]
+    assert [bool(each.result()) for each in asking] == [True, True]
     assert later[0].result() == Receipt(2)
     assert joining.payloads == ["b"]
     assert world.sent(leaving) == ["a"]

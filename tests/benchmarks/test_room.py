@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from actors.messages import Publication, Publish
+from actors.messages import Publish
+from actors.publications import Publication
 from actors.room import BATCH_MESSAGES
 from actors.runtime import Runtime
 from tests.benchmarks.null import TEXT, NullTransport, open_room

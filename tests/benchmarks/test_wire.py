@@ -8,7 +8,8 @@ from typing import cast
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from actors.messages import Publication, Publish
+from actors.messages import Publish
+from actors.publications import Publication
 from actors.runtime import Runtime
 from supervisor.transports.wire import WireTransport
 from tests.benchmarks.null import TEXT, open_room

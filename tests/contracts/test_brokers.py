@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from actors.errors import MailboxFull
-from actors.messages import Publication
+from actors.publications import Publication
 from actors.receipts import Receipt
 from actors.testing import TextEncoder
 from supervisor.brokers.base import Broker, BrokerNode

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from actors.connection import ConnectionActor, ConnectionState
 from actors.mailbox import Mailbox
 from actors.membership import Membership
-from actors.messages import Frame, Join, Publication, Publish, RoomMessage
+from actors.messages import Frame, Join, Publish, RoomMessage
 from actors.overflow import Overflow
+from actors.publications import Publication
 from actors.receipts import Receipt
 from actors.room import RoomActor
 from actors.runtime import Runtime

@@ -21,7 +21,7 @@ from actors.overflow import DropReason, Offer, Overflow
 from actors.receipts import FlushLatch
 from actors.runtime import Runtime
 from actors.testing import FakeTransport, VirtualClockLoop, settle
-from tests.actors.recording import ConnectionLog, connect
+from tests.actors.recording import MAILBOX_OVERFLOWS, ConnectionLog, connect
 
 KEYS = st.one_of(st.none(), st.none(), st.sampled_from(["k", "l"]))
 FRAMES = st.lists(st.sampled_from(["", "x", "xx", "xxxx"]), min_size=1, max_size=3)
@@ -95,7 +95,7 @@ class ConnectionMachine(RuleBasedStateMachine):
     @initialize(
         capacity=st.integers(1, 5),
         max_bytes=st.integers(4, 20),
-        overflow=st.sampled_from(Overflow),
+        overflow=st.sampled_from(MAILBOX_OVERFLOWS),
     )
     def start(self, capacity: int, max_bytes: int, overflow: Overflow) -> None:
         async def make() -> None:

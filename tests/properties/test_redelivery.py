@@ -55,8 +55,10 @@ class RedeliveryMachine(RuleBasedStateMachine):
     )
     def make(self, window: int, max_deliveries: int, jitter: float) -> None:
         self.now = 1000.0
-        self.rules = RedeliveryRules(window, 30.0, (5.0, 15.0), max_deliveries, capacity=window + 3)
-        self.machine: Redelivery[Receiver] = Redelivery(self.rules, lambda: jitter)
+        self.limits = RedeliveryRules(
+            window, 30.0, (5.0, 15.0), max_deliveries, capacity=window + 3
+        )
+        self.machine: Redelivery[Receiver] = Redelivery(self.limits, lambda: jitter)
         self.put_order: list[str] = []
         self.rooms: dict[str, str | None] = {}
         self.pending: dict[str, Message] = {}
@@ -185,7 +187,7 @@ class RedeliveryMachine(RuleBasedStateMachine):
                 self.give(giving)
         for id in self.machine.dead:
             message = self.pending.pop(id)
-            assert message.deliveries == self.rules.max_deliveries
+            assert message.deliveries == self.limits.max_deliveries
             self.over[id] = "dead"
         self.machine.dead.clear()
 
@@ -202,7 +204,7 @@ class RedeliveryMachine(RuleBasedStateMachine):
         assert counts or writing or got, "nobody has it, so this is another delivery"
         assert got or not (counts and writing), "nobody could have acknowledged it yet"
         message.deliveries += counts
-        assert 1 <= message.deliveries <= self.rules.max_deliveries
+        assert 1 <= message.deliveries <= self.limits.max_deliveries
         if id not in receiver.first:
             receiver.first.append(id)
         receiver.writing.append(id)
@@ -236,9 +238,9 @@ class RedeliveryMachine(RuleBasedStateMachine):
             held = {id for receiver in self.here for id in receiver.writing + receiver.got}
             in_flight = [id for id in self.pending if id in self.machine and id in held]
 
-            assert self.machine.in_flight <= self.rules.window
+            assert self.machine.in_flight <= self.limits.window
             assert self.machine.in_flight <= len(in_flight)
-            assert len(self.machine) <= self.rules.capacity
+            assert len(self.machine) <= self.limits.capacity
 
     @invariant()
     def each_receiver_gets_what_is_new_in_the_order_of_put(self) -> None:

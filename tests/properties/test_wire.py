@@ -25,7 +25,7 @@ from actors.messages import Chunk, Frame
 from actors.overflow import Overflow
 from actors.runtime import Runtime
 from actors.testing import VirtualClockLoop, settle
-from tests.actors.recording import TEXT, ConnectionLog
+from tests.actors.recording import MAILBOX_OVERFLOWS, TEXT, ConnectionLog
 from tests.frames import FrameReader
 from tests.supervisor.tcp import WireServer
 
@@ -166,7 +166,7 @@ class Life:
         assert {payload for payload in self.kept if not self.settled[payload]} <= self.unwatched
 
 
-@pytest.mark.parametrize("overflow", Overflow)
+@pytest.mark.parametrize("overflow", MAILBOX_OVERFLOWS)
 @given(seed=st.integers(0, 2**32), ends=st.booleans())
 def test_the_peer_gets_what_was_accepted_and_in_order(
     overflow: Overflow, seed: int, ends: bool

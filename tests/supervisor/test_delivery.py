@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from actors.messages import Message, Publication
+from actors.messages import Message
+from actors.publications import Publication
 from supervisor import DropReason, Receipt
 from supervisor.delivery import FarCall
 from tests.supervisor.conftest import Events, named

@@ -1519,8 +1519,8 @@ async def test_join_and_leave(supervise: Supervise, peer: NewPeer) -> None:
     client = peer()
     session = await enter(supervisor, client)
 
-    assert await session.join("a") is True
-    assert await session.join("a") is False
+    assert (await session.join("a")).joined
+    assert not (await session.join("a")).joined
     assert session.rooms == {"a"}
     await supervisor.publish("a", "1")
     await session.leave("a")

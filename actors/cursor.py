@@ -1,0 +1,265 @@
+"""
+A member that is behind: its place in what the room keeps, and how it goes on from there.
+
+States, and who moves them::
+
+    WAITING    the socket holds something back; the member pulls when it takes more
+    READING    a page was asked of the store; its arrival makes the member pull
+    caught up  its place is that of the room: it is a live member again, and the cursor is done
+
+A member in this state costs its place. What it is about to get comes from the room's tail, which
+all members share, or in pages from the store; of a page that the socket does not take, only the
+place is remembered. Pages begin small and grow as long as the socket takes all of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from actors.exits import CloseCode, Ending, ExitReason
+from actors.interfaces import HistoryPage, Member
+from actors.messages import Chunk, Frame, Join
+from actors.notices import Gap, GapReason, Joined, Notice
+from actors.positions import Position
+from actors.publications import Publication
+from actors.replay import JoinReply
+from actors.tail import up_to
+
+if TYPE_CHECKING:
+    from actors.feed import Feed
+    from actors.runtime import Job
+    from actors.timers import Timer
+
+__all__ = ["Cursor"]
+
+M = TypeVar("M", bound=Member)
+
+PULL_MESSAGES = 64
+"""Messages that a member pulls at once, at most."""
+
+PULL_BYTES = 16 * 1024
+"""Bytes that a member pulls at once, but always one message: a stalled socket holds no more."""
+
+PAGE_MESSAGES = 300
+"""Messages that are read from the store at once, at most."""
+
+PAGE_BYTES = 256 * 1024
+"""Bytes that are read from the store at once, but always one message."""
+
+READ_ATTEMPTS = 4
+"""How often a page is asked for, one second longer apart each time, before the member is closed."""
+
+
+class Cursor(Generic[M]):
+    """
+    The place of one member that is behind; what the member pulls from.
+
+    Args:
+        feed: The room's.
+        member: Who is behind.
+        after: Offset of the last message that it has, or need not get.
+        join: Its join, when that is to be answered once it is known where it begins.
+        asked: The place after which it asked to begin; None if it named none.
+        reason: Why it does not begin there, if that is known already.
+        notice: What it is to be told before anything else.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_dropped",
+        "_failures",
+        "_feed",
+        "_fresh",
+        "_join",
+        "_notices",
+        "_page",
+        "_reading",
+        "_reason",
+        "_reread",
+        "_step",
+        "after",
+        "member",
+    )
+
+    def __init__(
+        self,
+        feed: Feed[M],
+        member: M,
+        after: int,
+        *,
+        join: Join | None = None,
+        asked: Position | None = None,
+        reason: GapReason | None = None,
+        notice: Notice | None = None,
+    ) -> None:
+        self._feed = feed
+        self.member = member
+        self.after = after
+        self._join = join
+        self._asked = asked
+        self._reason = reason
+        self._fresh = join is not None  # nothing was promised to it yet
+        self._notices: list[Notice] = [] if notice is None else [notice]
+        self._page: list[Publication] = []
+        self._step = 1  # pulls that a page is read for
+        self._reading: Job | None = None
+        self._reread: Timer | None = None
+        self._failures = 0
+        self._dropped = False
+
+    def pull(self) -> Chunk | None:
+        """Return what comes next; see :class:`actors.interfaces.Source`."""
+        feed = self._feed
+        while not self._dropped and self._reading is None and self._reread is None:
+            if self._page:
+                publications = up_to(self._page[:PULL_MESSAGES], PULL_BYTES)
+                self._page = self._page[len(publications) :]
+            elif self.after >= feed.routed:
+                return feed.caught_up(self)
+            elif self.after >= feed.tail.start:
+                publications = feed.tail.after(self.after, limit=PULL_MESSAGES, size=PULL_BYTES)
+            else:
+                self._read()
+                return None
+            self.answer()
+            self.after = publications[-1].position.offset
+            chunk = feed.chunk(self.member.encoder, publications, self._said())
+            if chunk is not None:  # a format may have no words for any of them
+                return chunk
+        return None
+
+    def stalled(self) -> None:
+        """Let go of all but the place; see :class:`actors.interfaces.Source`."""
+        self._page = []
+        self._step = 1
+
+    def last_words(self) -> tuple[Frame, ...]:
+        """Answer the join, and return what is to be said of the room; for one that has caught up."""
+        self.answer()
+        return self._said()
+
+    def answer(self) -> None:
+        """Answer the join, if that is open: the member begins after :attr:`after`."""
+        join, self._join = self._join, None
+        if join is None:
+            return
+        feed = self._feed
+        self._fresh = False
+        recovered = None if self._asked is None else self._reason is None
+        top = feed.position
+        join.answer(JoinReply(True, top, self.after, recovered, self._reason))
+        self._notices.insert(0, Joined(feed.room, top, self.after, recovered, self._reason))
+
+    def drop(self) -> None:
+        """End: the member has left, or is live again."""
+        self._dropped = True
+        self._page = []
+        self._stop_reading()
+        if self._join is not None:
+            self._join.settle(False)
+            self._join = None
+
+    def restart(self, reason: GapReason) -> None:
+        """Begin anew in another sequence: the place that it had says nothing any more."""
+        if self._join is not None:
+            self._reason = reason if self._asked is not None else None
+        else:
+            self._notices.append(Gap(self._feed.room, 0, 0, reason))
+        self.after = 0
+        self._stop_reading()
+        self.stalled()
+
+    def _stop_reading(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+        if self._reread is not None:
+            self._reread.cancel()
+            self._reread = None
+
+    def _said(self) -> tuple[Frame, ...]:
+        """Return the notices as frames, where the member's format has words for them."""
+        if not self._notices:
+            return ()
+        notices, self._notices = self._notices, []
+        frames = (self.member.encoder.notice(notice) for notice in notices)
+        return tuple(frame for frame in frames if frame is not None)
+
+    def _read(self) -> None:
+        feed = self._feed
+        limit = min(PULL_MESSAGES * self._step, PAGE_MESSAGES)
+        size = min(PULL_BYTES * self._step, PAGE_BYTES)
+        self._step = min(2 * self._step, 1 + PAGE_BYTES // PULL_BYTES)
+
+        after = self.after
+        page: HistoryPage | None = None
+
+        async def read() -> None:
+            nonlocal page
+            page = await feed.history.read(after, limit=limit, size=size)
+
+        def done(error: BaseException | None) -> None:
+            if self._reading is not job:  # it left meanwhile, or begins anew
+                return
+            self._reading = None
+            if page is not None:
+                self._arrived(page)
+            elif isinstance(error, Exception):
+                self._failed(error)
+
+        job = self._reading = feed.runtime.run(read(), name="history", on_done=done)
+
+    def _arrived(self, page: HistoryPage) -> None:
+        feed = self._feed
+        self._failures = 0
+        if page.top.epoch != feed.epoch:
+            feed.renew(page.top)
+            return
+        lost = min(page.lost, feed.routed)  # what is not routed yet will come live
+        if lost > self.after and not self._skip_to(lost):
+            return
+        self._page = [each for each in page.publications if each.position.offset <= feed.routed]
+        if not self._page and self.after < feed.routed:
+            if not feed.compact:
+                self._failed(LookupError(f"messages after {self.after} are kept, but not found"))
+                return
+            self.after = feed.routed  # newer values have replaced all that was in between
+        self.member.resume(self)
+
+    def _skip_to(self, lost: int) -> bool:
+        """Go on after what is kept no longer; return whether the page that says so is of use."""
+        feed = self._feed
+        if self._fresh:
+            if self._asked is not None and self._reason is None:
+                self._reason = GapReason.TRIMMED
+                self.after = max(feed.default_begin(), lost)
+                self.member.resume(self)
+                return False
+            self.after = lost
+            return True
+        self._notices.append(Gap(feed.room, self.after + 1, lost, GapReason.TRIMMED))
+        feed.missed(self.member, lost - self.after)
+        self.after = lost
+        if feed.close_on_gap:
+            text = f"messages of {feed.room} up to {lost} are kept no longer"
+            self.member.close(ExitReason(Ending.GAP, CloseCode.INSUFFICIENT_STATE, text))
+            return False
+        return True
+
+    def _failed(self, error: Exception) -> None:
+        feed = self._feed
+        self._failures += 1
+        feed.fault(error)
+        if self._join is not None:
+            join, self._join = self._join, None
+            join.refuse(error)
+        if self._failures >= READ_ATTEMPTS:
+            text = f"what {feed.room} keeps cannot be read"
+            self.member.close(ExitReason(Ending.GAP, CloseCode.INSUFFICIENT_STATE, text))
+            return
+
+        def again() -> None:
+            self._reread = None
+            self.member.resume(self)
+
+        self._reread = feed.runtime.call_later(float(self._failures), again)

@@ -1,0 +1,58 @@
+"""The wire formats of sessions: which one a client gets, and how what it sends is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from actors.interfaces import Encoder
+from supervisor.codecs.envelope import EnvelopeJsonCodec, EnvelopeMessagePackCodec
+from supervisor.codecs.json import JsonCodec
+from supervisor.codecs.msgpack import MessagePackCodec
+
+__all__ = ["SUBPROTOCOLS", "Formats"]
+
+SUBPROTOCOLS = ("msgpack", "envelope.json", "envelope.msgpack")
+"""What a client can offer to choose its format: plain MessagePack, or envelopes."""
+
+
+class Formats:
+    """
+    One codec of each wire format, shared by all sockets: members are grouped by theirs.
+
+    Attributes:
+        json: JSON text, the format of every client that asks for none.
+        msgpack: MessagePack.
+        envelope_json: Envelopes as JSON text.
+        envelope_msgpack: Envelopes as MessagePack.
+    """
+
+    def __init__(self) -> None:
+        self.json = JsonCodec()
+        self.msgpack = MessagePackCodec()
+        self.envelope_json = EnvelopeJsonCodec(self.json)
+        self.envelope_msgpack = EnvelopeMessagePackCodec(self.msgpack)
+
+    def choose(self, offered: Iterable[str], *, envelope: bool) -> tuple[str | None, Encoder]:
+        """
+        Return the subprotocol to accept, None for none, and the format.
+
+        Args:
+            offered: Subprotocols of the client, in its order; the first one that is known counts.
+            envelope: Whether the session has envelopes whatever the client offers.
+        """
+        chosen = next((name for name in offered if name in SUBPROTOCOLS), None)
+        if chosen == "msgpack":
+            return chosen, self.envelope_msgpack if envelope else self.msgpack
+        if chosen == "envelope.msgpack":
+            return chosen, self.envelope_msgpack
+        if chosen == "envelope.json" or envelope:
+            return chosen, self.envelope_json
+        return chosen, self.json
+
+    def is_envelope(self, encoder: Encoder) -> bool:
+        """Whether a format has envelopes."""
+        return encoder is self.envelope_json or encoder is self.envelope_msgpack
+
+    def is_binary(self, encoder: Encoder) -> bool:
+        """Whether the client's messages are MessagePack, rather than JSON text."""
+        return encoder is self.msgpack or encoder is self.envelope_msgpack

@@ -1,0 +1,195 @@
+"""
+Rooms that keep their messages: what their actors get to know of the history, and of their policy.
+
+What was published as ``str`` or ``bytes`` is kept as it is, everything else as JSON text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from actors.feed import Feed
+from actors.interfaces import FaultReporter, HistoryPage, Member, RoomListener
+from actors.membership import Membership
+from actors.messages import Frame
+from actors.overflow import Overflow
+from actors.positions import Position
+from actors.publications import Publication
+from actors.replay import Replay
+from actors.runtime import Runtime
+from supervisor.codecs.json import JsonCodec
+from supervisor.history.base import Entry, History, Page, Record
+from supervisor.policies import RoomPolicies, RoomPolicy
+
+__all__ = ["Feeds", "HistorySlice", "KeptMessage", "StoredRoom", "entry_of"]
+
+M = TypeVar("M", bound=Member)
+
+
+class Feeds:
+    """
+    What rooms are to keep, and where.
+
+    Attributes:
+        policies: Policies by the pattern of rooms.
+        history: Keeps the messages.
+        codec: What they are encoded with.
+    """
+
+    def __init__(self, policies: RoomPolicies, history: History, codec: JsonCodec) -> None:
+        self.policies = policies
+        self.history = history
+        self.codec = codec
+
+    def open(
+        self,
+        room: Hashable,
+        policy: RoomPolicy,
+        membership: Membership[M],
+        *,
+        listener: RoomListener[M],
+        on_fault: FaultReporter,
+        runtime: Runtime,
+    ) -> Feed[M]:
+        """Return the feed of a room whose policy keeps messages."""
+        assert isinstance(room, str)  # no other room has a policy
+        return Feed(
+            room,
+            StoredRoom(room, self.history, self.codec),
+            membership,
+            listener=listener,
+            on_fault=on_fault,
+            runtime=runtime,
+            compact=policy.retention.compact,
+            overflow=policy.overflow or Overflow.CURSOR,
+            on_join=_begin(policy),
+            close_on_gap=policy.on_gap == "close",
+            label=policy.feed,
+        )
+
+
+def _begin(policy: RoomPolicy) -> Replay:
+    if isinstance(policy.on_join, int):
+        return Replay(tail=policy.on_join)
+    return Replay(live=policy.on_join == "live")
+
+
+def entry_of(publication: Publication, codec: JsonCodec) -> Entry:
+    """Return what is kept of ``publication``, which was encoded with ``codec``."""
+    frame = publication.frame(codec)
+    key = publication.key
+    assert key is None or isinstance(key, str)  # the supervisor has checked that
+    if frame is None:
+        return Entry("", False, key, publication.removed, publication.expires)
+    return Entry(frame.payload, frame.encoded, key, False, publication.expires)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptMessage:
+    """
+    A message that a room keeps.
+
+    Attributes:
+        offset: Its number in the room.
+        time: When it was published: Unix time in seconds.
+        data: What was published; of what was encoded as JSON, what JSON makes of it.
+        key: Whose value it is, in a status room; else None.
+        removed: Whether it says that the key has no value any more.
+        expires: Unix time in seconds from which on it is worth nothing; None: never.
+    """
+
+    offset: int
+    time: float
+    data: Any
+    key: str | None = None
+    removed: bool = False
+    expires: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HistorySlice:
+    """
+    A page of what a room keeps, and where the room stood when it was read.
+
+    Attributes:
+        messages: In the order that was asked for.
+        position: The place after the newest message; its offset is 0 if there never was one.
+        lost: Offset of the newest message that is kept no longer; 0 if none.
+        ended: Whether nothing more will come.
+        more: Whether there are further messages in that direction.
+    """
+
+    messages: list[KeptMessage]
+    position: Position
+    lost: int
+    ended: bool
+    more: bool
+
+    @classmethod
+    def of(cls, page: Page) -> HistorySlice:
+        """Return ``page`` with the data of its messages."""
+        state = page.state
+        messages = [
+            KeptMessage(
+                record.offset,
+                record.time,
+                _record_data(record),
+                record.key,
+                record.removed,
+                record.expires,
+            )
+            for record in page.records
+        ]
+        return cls(messages, state.top, state.lost, state.ended, page.more)
+
+
+def _record_data(record: Record) -> Any:
+    if record.removed:
+        return None
+    return json.loads(record.payload) if record.encoded else record.payload
+
+
+class StoredRoom:
+    """
+    One room in a history; see :class:`actors.interfaces.RoomHistory`.
+
+    Args:
+        room: Its name.
+        history: Where it is.
+        codec: What payloads were encoded with.
+    """
+
+    def __init__(self, room: str, history: History, codec: JsonCodec) -> None:
+        self._room = room
+        self._history = history
+        self._codec = codec
+
+    async def look(self) -> HistoryPage:
+        """Return where the room stands."""
+        state = await self._history.state(self._room)
+        return HistoryPage((), state.top, state.lost, state.ended)
+
+    async def read(self, after: int, *, limit: int, size: int) -> HistoryPage:
+        """Return messages after ``after``."""
+        page = await self._history.read(self._room, after=after, limit=limit, size=size)
+        state = page.state
+        epoch = state.top.epoch
+        publications = [self._publication(epoch, record) for record in page.records]
+        return HistoryPage(publications, state.top, state.lost, state.ended)
+
+    def _publication(self, epoch: str, record: Record) -> Publication:
+        frame = None if record.removed else Frame(record.payload, encoded=record.encoded)
+        publication = Publication.of_frame(
+            frame, self._codec, _decode, room=self._room, key=record.key
+        )
+        publication.position = Position(epoch, record.offset)
+        publication.removed = record.removed
+        publication.expires = record.expires
+        return publication
+
+
+def _decode(frame: Frame) -> object:
+    return json.loads(frame.payload) if frame.encoded else frame.payload

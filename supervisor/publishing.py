@@ -1,0 +1,323 @@
+"""
+How a publication gets into a room: checked, encoded, kept if its room keeps messages, and handed to the broker.
+
+Keeping comes first. Once a store has taken a message its publication cannot be undone, whoever stops
+waiting: so the append and the hand-over belong together, and not to the publisher's task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING
+
+from actors.errors import MailboxFull, MessageTooLarge
+from actors.positions import Position
+from actors.publications import Publication
+from actors.receipts import Receipt
+from supervisor.errors import InvalidPublication, StoreUnavailable
+from supervisor.feeds import entry_of
+from supervisor.history.base import Appended
+from supervisor.telemetry.logging import event_logger
+
+if TYPE_CHECKING:
+    from supervisor.brokers.base import Broker
+    from supervisor.codecs.json import JsonCodec
+    from supervisor.history.base import History
+    from supervisor.policies import RoomPolicies, RoomPolicy
+    from supervisor.settings import Settings
+
+__all__ = ["Publisher"]
+
+
+class Publisher:
+    """
+    Publishes into rooms; thread-safe.
+
+    Args:
+        settings: What may be set.
+        policies: What rooms keep.
+        broker: Takes what is to be routed.
+        history: Keeps what is to be kept.
+        codec: Encodes; what it cannot express is refused.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        policies: RoomPolicies,
+        broker: Broker,
+        history: History,
+        codec: JsonCodec,
+    ) -> None:
+        self._settings = settings
+        self._policies = policies
+        self._broker = broker
+        self._history = history
+        self._codec = codec
+        self._appended = _Answers()
+        self._log = event_logger()
+
+    def publication(
+        self,
+        room: Hashable,
+        data: object,
+        *,
+        key: Hashable | None = None,
+        exclude: frozenset[Hashable] = frozenset(),
+        ttl: float | None = None,
+    ) -> Publication:
+        """
+        Return the publication of ``data``.
+
+        Raises:
+            InvalidPublication: If the room takes no such thing.
+            MessageTooLarge: If no mailbox could hold it.
+            UnserialisableData: If it cannot be expressed as JSON.
+        """
+        policy = self._policies.resolve(room)
+        _check(room, policy, key, exclude, ttl)
+        publication = Publication(data, self._codec, room=room, key=key, exclude=exclude)
+        self._check_size(publication)
+        if policy.feed == "status":
+            seconds = policy.key_ttl if ttl is None else ttl
+            publication.expires = None if seconds is None else time.time() + seconds
+        return publication
+
+    def removal(self, room: str, key: str) -> Publication:
+        """
+        Return the publication that says that ``key`` has no value any more.
+
+        Raises:
+            InvalidPublication: If the room has no keys.
+        """
+        policy = self._policies.resolve(room)
+        if policy.feed != "status":
+            raise InvalidPublication(
+                f"room {room!r} is of the class {policy.feed}; keys are removed from status rooms"
+            )
+        _check(room, policy, key, frozenset(), None)
+        publication = Publication.of_frame(None, self._codec, lambda _: None, room=room, key=key)
+        publication.removed = True
+        return publication
+
+    def _check_size(self, publication: Publication) -> None:
+        allowed = self._settings.mailbox_bytes
+        if publication.size > allowed:
+            raise MessageTooLarge(
+                f"the message has {publication.size} bytes; mailbox_bytes allows {allowed}"
+            )
+
+    async def publish(
+        self,
+        publication: Publication,
+        *,
+        flush: bool = False,
+        idempotency_key: str | None = None,
+        expect_offset: int | None = None,
+    ) -> Receipt:
+        """Publish, and return what became of it; see :meth:`supervisor.supervisor.Supervisor.publish`."""
+        room = publication.room
+        policy = self._policies.resolve(room)
+        if not policy.keeps:
+            if idempotency_key is not None or expect_offset is not None:
+                raise InvalidPublication(
+                    f"room {room!r} keeps nothing, so idempotency_key and expect_offset mean "
+                    "nothing there; rooms of the classes log and status keep"
+                )
+            return await self._broker.publish(room, publication, flush=flush)
+        pending = _Pending(
+            asyncio.get_running_loop(),
+            self._appended,
+            lambda appended: self._route(publication, appended),
+        )
+        self._append(publication, policy, idempotency_key, expect_offset, pending.done)
+        appended = await pending.outcome(self._settings.publish_timeout)
+        if appended.repeated:
+            return Receipt(position=appended.position, repeated=True)
+        publication.position = appended.position
+        receipt = await self._broker.publish(room, publication, flush=flush)
+        receipt.position = appended.position
+        return receipt
+
+    def publish_nowait(
+        self, publication: Publication, *, idempotency_key: str | None = None
+    ) -> None:
+        """Publish without waiting, from any thread."""
+        room = publication.room
+        policy = self._policies.resolve(room)
+        if not policy.keeps:
+            if idempotency_key is not None:
+                raise InvalidPublication(f"room {room!r} keeps nothing, not even idempotency_key")
+            self._broker.publish_nowait(room, publication)
+            return
+
+        def done(outcome: Appended | Exception) -> None:
+            if isinstance(outcome, Appended):
+                self._route(publication, outcome)
+            else:
+                self._log.error("history.refused", room=room, reason=str(outcome))
+
+        self._append(publication, policy, idempotency_key, None, done)
+
+    def _append(
+        self,
+        publication: Publication,
+        policy: RoomPolicy,
+        idempotency_key: str | None,
+        expect_offset: int | None,
+        done: Callable[[Appended | Exception], None],
+    ) -> None:
+        room = publication.room
+        assert isinstance(room, str)  # no other room has a policy
+        self._history.append_nowait(
+            room,
+            entry_of(publication, self._codec),
+            policy.retention,
+            durability=policy.durability,
+            idempotency_key=idempotency_key,
+            expect_offset=expect_offset,
+            then=done,
+        )
+
+    def _route(self, publication: Publication, appended: Appended) -> None:
+        """Hand over what is kept already; a room that has no space for it will read it."""
+        if appended.repeated:
+            return
+        publication.position = appended.position
+        try:
+            self._broker.publish_nowait(publication.room, publication)
+        except MailboxFull:
+            self._log.debug("room.behind", room=publication.room)
+
+    async def end(self, room: str) -> Position:
+        """Say that nothing more will come in ``room``; return its last place."""
+        policy = self._policies.resolve(room)
+        if policy.feed != "log":
+            raise InvalidPublication(
+                f"room {room!r} is of the class {policy.feed}; only log rooms end"
+            )
+        position = await self._history.end(room)
+        publication = Publication.of_frame(None, self._codec, lambda _: None, room=room)
+        publication.position = position
+        publication.ended = True
+        await self._broker.publish(room, publication)
+        return position
+
+
+def _check(
+    room: Hashable,
+    policy: RoomPolicy,
+    key: Hashable | None,
+    exclude: frozenset[Hashable],
+    ttl: float | None,
+) -> None:
+    if ttl is not None and policy.feed != "status":
+        raise InvalidPublication(
+            f"room {room!r} is of the class {policy.feed}; ttl is for the keys of status rooms"
+        )
+    if ttl is not None and not ttl > 0:
+        raise InvalidPublication(f"ttl is a number of seconds above 0, not {ttl!r}")
+    if policy.feed == "status" and not isinstance(key, str):
+        raise InvalidPublication(
+            f"room {room!r} is of the class status: a message there is the value of a key, "
+            f"key=, which is a str, not {key!r}"
+        )
+    if policy.feed in {"log", "alert"} and key is not None:
+        raise InvalidPublication(
+            f"room {room!r} is of the class {policy.feed}, where every message counts; key= is "
+            "for event and status rooms"
+        )
+    if policy.feed != "event" and exclude:
+        raise InvalidPublication(
+            f"room {room!r} is of the class {policy.feed} and keeps its messages for all; "
+            "exclude= is for event rooms"
+        )
+
+
+class _Pending:
+    """An append under way, and who waits for it."""
+
+    __slots__ = ("_answers", "_claimed", "_future", "_loop", "_outcome", "_thread", "on_abandoned")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        answers: _Answers,
+        on_abandoned: Callable[[Appended], None],
+    ) -> None:
+        self._loop = loop
+        self._answers = answers
+        self._thread = threading.get_ident()
+        self._outcome: Appended | Exception | None = None
+        self._future: asyncio.Future[None] | None = None
+        self._claimed = False  # whether the publisher has the outcome
+        self.on_abandoned = on_abandoned
+
+    def done(self, outcome: Appended | Exception) -> None:
+        """Take the outcome, in whatever thread the store has it."""
+        self._outcome = outcome
+        if threading.get_ident() != self._thread and not self._answers.post(self._loop, self):
+            self.wake()
+
+    async def outcome(self, timeout: float) -> Appended:
+        """Return the outcome; who stops waiting leaves the rest to ``on_abandoned``."""
+        if self._outcome is None:
+            self._future = self._loop.create_future()
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._future
+            except TimeoutError:
+                raise StoreUnavailable(
+                    f"the history has not answered within publish_timeout, {timeout:g} s; the "
+                    "message may be kept yet"
+                ) from None
+        self._claimed = True
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        assert self._outcome is not None
+        return self._outcome
+
+    def wake(self) -> None:
+        """Let the one who waits go on; if nobody does any more, see to the rest."""
+        if self._claimed:
+            return
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+        elif isinstance(self._outcome, Appended):
+            self.on_abandoned(self._outcome)
+
+
+class _Answers:
+    """Takes answers to the loops that wait for them: one wake-up a loop, however many there are."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: dict[asyncio.AbstractEventLoop, list[_Pending]] = {}
+
+    def post(self, loop: asyncio.AbstractEventLoop, pending: _Pending) -> bool:
+        """Wake ``pending`` on its loop; return whether that loop still is."""
+        with self._lock:
+            waiting = self._waiting.get(loop)
+            if waiting is not None:
+                waiting.append(pending)
+                return True
+            self._waiting[loop] = [pending]
+        try:
+            loop.call_soon_threadsafe(self._deliver, loop)
+        except RuntimeError:  # it was closed
+            with self._lock:
+                abandoned = self._waiting.pop(loop)
+            for each in abandoned:
+                if each is not pending:
+                    each.wake()
+            return False
+        return True
+
+    def _deliver(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            waiting = self._waiting.pop(loop)
+        for pending in waiting:
+            pending.wake()

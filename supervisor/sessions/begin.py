@@ -1,0 +1,109 @@
+"""
+Where a session begins in its rooms: what an endpoint says, possibly in the words of its client.
+
+A client's words come from the query of its URL, ``?since=EPOCH:OFFSET`` or ``?tail=100``; an endpoint
+passes them on as they are, and they are checked here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from actors.exits import CloseCode
+from actors.positions import Position
+from actors.replay import Replay
+from supervisor.errors import ConnectionRefused
+from supervisor.policies import RoomPolicies
+
+__all__ = ["Since", "Tail", "begin_in", "parse_position"]
+
+Since = Position | tuple[str, int] | str
+"""A position, or ``"EPOCH:OFFSET"`` from a client."""
+
+Tail = int | str
+"""A number of messages, or its digits from a client."""
+
+T = TypeVar("T")
+
+_MAX_OFFSET = 2**63 - 1
+
+
+def parse_position(text: str) -> Position:
+    """
+    Return the position that ``text``, ``EPOCH:OFFSET``, names.
+
+    Raises:
+        ValueError: If it names none.
+    """
+    epoch, colon, digits = text.rpartition(":")
+    if colon and len(epoch) <= 64 and epoch.isprintable() and ":" not in epoch:
+        offset = _number(digits)
+        if offset is not None:
+            return Position(epoch, offset)
+    raise ValueError(f"a position is EPOCH:OFFSET, such as 5f2a9c0d1e3b4a67:120, not {text[:80]!r}")
+
+
+def begin_in(
+    rooms: Iterable[str],
+    policies: RoomPolicies,
+    since: Since | Mapping[str, Since] | None,
+    tail: Tail | Mapping[str, Tail] | None,
+) -> dict[str, Replay]:
+    """
+    Return where to begin in those of ``rooms`` for which that is said; ``since`` before ``tail``.
+
+    Raises:
+        ConnectionRefused: With 3501, if the words of a client say nothing.
+        TypeError: If one position is given for several rooms that keep messages.
+        ValueError: If an offset or a number is negative.
+    """
+    keeping = [room for room in rooms if policies.resolve(room).keeps]
+    begins: dict[str, Replay] = {}
+    logs = [room for room in keeping if policies.resolve(room).feed == "log"]
+    counts: list[tuple[str, Tail]] = _by_room(tail, logs)
+    for room, count in counts:
+        begins[room] = Replay(tail=_tail(count))
+    if since is not None and not isinstance(since, Mapping) and len(keeping) > 1:
+        raise TypeError(
+            f"a position is one of a single room, and {len(keeping)} of the rooms keep messages: "
+            f"since={{{keeping[0]!r}: ...}}"
+        )
+    positions: list[tuple[str, Since]] = _by_room(since, keeping)
+    for room, position in positions:
+        begins[room] = Replay(since=_position(position))
+    return begins
+
+
+def _by_room(value: T | Mapping[str, T] | None, rooms: list[str]) -> list[tuple[str, T]]:
+    if value is None:
+        return []
+    if isinstance(value, Mapping):
+        return [(room, value[room]) for room in rooms if value.get(room) is not None]
+    return [(room, value) for room in rooms]
+
+
+def _position(since: Since) -> Position:
+    if not isinstance(since, str):
+        return Position(*since)
+    try:
+        return parse_position(since)
+    except ValueError as error:
+        raise ConnectionRefused(CloseCode.BAD_REQUEST, f"since: {error}", 400) from None
+
+
+def _tail(tail: Tail) -> int:
+    if not isinstance(tail, str):
+        return tail
+    count = _number(tail)
+    if count is None:
+        text = f"tail: a number of messages, not {tail[:80]!r}"
+        raise ConnectionRefused(CloseCode.BAD_REQUEST, text, 400)
+    return count
+
+
+def _number(digits: str) -> int | None:
+    if not (digits.isascii() and digits.isdecimal() and len(digits) <= 19):
+        return None
+    number = int(digits)
+    return number if number <= _MAX_OFFSET else None
