@@ -10,9 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-__all__ = ["Inbox", "InboxMessage", "InboxUser"]
+__all__ = [
+    "DEAD_LETTERS",
+    "EXPIRED_AT_ONCE",
+    "REMEMBERED",
+    "Inbox",
+    "InboxMessage",
+    "InboxUser",
+    "Kept",
+]
+
+DEAD_LETTERS = 1_000
+"""Dead letters that a store keeps; the newest."""
+
+EXPIRED_AT_ONCE = 1_000
+"""Messages that one call of :meth:`Inbox.expire` drops at most."""
+
+REMEMBERED = 10_000
+"""Settled messages whose ids a store knows at least; the newest. They are not kept again."""
 
 InboxUser = str | int
 """A user with an inbox; ``1`` and ``"1"`` are two users."""
@@ -42,6 +59,19 @@ class InboxMessage:
     created: float
     expires: float
     deliveries: int = 0
+
+
+class Kept(NamedTuple):
+    """
+    What became of a put.
+
+    Attributes:
+        new: Ids that were kept; the others were known.
+        evicted: What had to go for them, oldest first.
+    """
+
+    new: frozenset[str]
+    evicted: list[InboxMessage]
 
 
 class Inbox(Protocol):
@@ -74,16 +104,15 @@ class Inbox(Protocol):
         """Write what waits, and close. Idempotent; may be opened again."""
         ...
 
-    async def put(self, messages: Sequence[InboxMessage], *, capacity: int) -> list[InboxMessage]:
+    async def put(self, messages: Sequence[InboxMessage], *, capacity: int) -> Kept:
         """
         Keep ``messages``, all or none; one whose id is known already is not kept again.
+
+        Which were new is told, so that nobody is mailed twice because a publisher tried again.
 
         Args:
             messages: For one or several users.
             capacity: Pending messages that one user may have; for more, that user's oldest go.
-
-        Returns:
-            What had to go, oldest first.
 
         Raises:
             StoreFull: If too much waits to be written.
@@ -123,11 +152,11 @@ class Inbox(Protocol):
         ...
 
     async def dead(self, *, limit: int = 100) -> list[InboxMessage]:
-        """Return the newest dead letters, the newest first; the store keeps 1,000 of them."""
+        """Return the newest dead letters, the newest first; of :data:`DEAD_LETTERS`."""
         ...
 
     async def expire(self, *, now: float) -> list[InboxMessage]:
-        """Drop pending messages that have expired by ``now``; return at most 1,000 of them."""
+        """Drop pending messages that have expired by ``now``; return at most :data:`EXPIRED_AT_ONCE`."""
         ...
 
     async def subscribe(self, room: str, user: InboxUser) -> bool:

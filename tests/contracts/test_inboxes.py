@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from supervisor.inbox.base import Inbox, InboxMessage, InboxUser, Kept
 from supervisor.inbox.memory import MemoryInbox
-from supervisor.testing.inboxes import check_inbox
+from supervisor.inbox.sqlite import SqliteInbox
+from supervisor.testing import check_inbox
 
 pytestmark = pytest.mark.real_time
 
@@ -17,6 +20,14 @@ pytestmark = pytest.mark.real_time
 async def test_the_memory_keeps_the_promises() -> None:
     """All of them."""
     await check_inbox(MemoryInbox)
+
+
+@pytest.mark.slow
+async def test_the_file_keeps_the_promises(tmp_path: Path) -> None:
+    """All of them, each in a file of its own."""
+    numbers = itertools.count()
+
+    await check_inbox(lambda: SqliteInbox(tmp_path / f"{next(numbers)}.db"))
 
 
 class Recent(MemoryInbox):
