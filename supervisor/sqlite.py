@@ -709,10 +709,10 @@ class SqliteFile(Generic[J]):
     def _unavailable(self, error: Exception) -> StoreUnavailable:
         if isinstance(error, StoreUnavailable):
             return error
-        code = getattr(error, "sqlite_errorcode", None)
-        text = f"{self.path}: {_HELP.get(code & 0xFF if code else 0, 'it has failed')} ({error})"
-        if code is None and isinstance(error, sqlite3.DatabaseError):
-            text = f"{self.path}: {_HELP[sqlite3.SQLITE_CORRUPT]} ({error})"
+        code = getattr(
+            error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT if is_failure(error) else 0
+        )
+        text = f"{self.path}: {_HELP.get(code & 0xFF, 'it has failed')} ({error})"
         unavailable = StoreUnavailable(text)
         unavailable.__cause__ = error
         return unavailable
