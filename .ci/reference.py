@@ -132,6 +132,7 @@ SECTIONS: dict[str, list[str]] = {
     "The supervisor": ["Supervisor", "SupervisorState", "Settings"],
     "Sessions": ["Session", "RoomEndpoint"],
     "What rooms promise": ["RoomPolicy"],
+    "What rooms keep": ["Position", "JoinReply", "GapReason", "HistorySlice", "KeptMessage"],
     "Drop-in managers": [
         "ConnectionManager",
         "TargetFirstConnectionManager",
@@ -153,10 +154,12 @@ NOT_FOR_APPLICATIONS = {
     "ClosedConnection.of",
     "ClosedConnection.settle",
     "Connection.finished",
+    "HistorySlice.of",
     "Receipt.lost",
     "Supervisor.find",
     "Supervisor.nodes",
     "Supervisor.open_node",
+    "Supervisor.open_stores",
     "Supervisor.publish_to",
 }
 """Names without an underscore that the packages use among themselves."""

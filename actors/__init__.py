@@ -20,10 +20,13 @@ from actors.errors import (
 from actors.exits import CloseCode, Ending, ExitReason
 from actors.mailbox import Mailbox, MailboxStatistics
 from actors.messages import Chunk, Frame, Message, Question
+from actors.notices import GapReason
 from actors.overflow import DropReason, Offer, Overflow
+from actors.positions import Position
 from actors.publications import Publication
 from actors.receipts import Receipt
 from actors.ref import ActorRef
+from actors.replay import JoinReply
 from actors.room import RoomActor
 from actors.runtime import Job, Runtime
 
@@ -41,7 +44,9 @@ __all__ = [
     "Ending",
     "ExitReason",
     "Frame",
+    "GapReason",
     "Job",
+    "JoinReply",
     "Mailbox",
     "MailboxClosed",
     "MailboxFull",
@@ -50,6 +55,7 @@ __all__ = [
     "MessageTooLarge",
     "Offer",
     "Overflow",
+    "Position",
     "Publication",
     "Question",
     "Receipt",

@@ -42,6 +42,10 @@ class RoomEndpoint:
             them; it may be a coroutine function, and may raise
             :class:`~supervisor.errors.ConnectionRefused`.
         user: The same for whoever the socket belongs to; nobody by default.
+        envelope: Whether messages are in envelopes; see :meth:`Supervisor.session`.
+
+    Where a room keeps its messages, a client says where it begins by the query of its URL:
+    ``?since=EPOCH:OFFSET``, or ``?tail=100``.
     """
 
     def __init__(
@@ -50,12 +54,14 @@ class RoomEndpoint:
         *,
         rooms: Sequence[str] | RoomsOf,
         user: UserOf | None = None,
+        envelope: bool = False,
     ) -> None:
         if isinstance(rooms, str):
             raise TypeError(f"rooms is a sequence of names: rooms=[{rooms!r}]")
         self._supervisor = supervisor
         self._rooms = rooms
         self._user = user
+        self._envelope = envelope
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one client; see ASGI."""
@@ -72,7 +78,14 @@ class RoomEndpoint:
             await sockets.refuse(websocket, refusal)
             return
         try:
-            async with self._supervisor.session(websocket, rooms=rooms, user=user) as session:
+            async with self._supervisor.session(
+                websocket,
+                rooms=rooms,
+                user=user,
+                since=websocket.query_params.get("since"),
+                tail=websocket.query_params.get("tail"),
+                envelope=self._envelope,
+            ) as session:
                 if not session.detach():
                     async for _ in session:
                         pass

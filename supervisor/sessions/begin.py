@@ -55,7 +55,8 @@ def begin_in(
 
     Raises:
         ConnectionRefused: With 3501, if the words of a client say nothing.
-        TypeError: If one position is given for several rooms that keep messages.
+        TypeError: If one position is given for several rooms that keep messages; where it comes from
+            a client, that is refused.
         ValueError: If an offset or a number is negative.
     """
     keeping = [room for room in rooms if policies.resolve(room).keeps]
@@ -65,10 +66,10 @@ def begin_in(
     for room, count in counts:
         begins[room] = Replay(tail=_tail(count))
     if since is not None and not isinstance(since, Mapping) and len(keeping) > 1:
-        raise TypeError(
-            f"a position is one of a single room, and {len(keeping)} of the rooms keep messages: "
-            f"since={{{keeping[0]!r}: ...}}"
-        )
+        text = f"a position is one of a single room, and {len(keeping)} of these keep messages"
+        if isinstance(since, str):  # which a client may have made up
+            raise ConnectionRefused(CloseCode.BAD_REQUEST, f"since: {text}", 400)
+        raise TypeError(f"{text}: since={{{keeping[0]!r}: ...}}")
     positions: list[tuple[str, Since]] = _by_room(since, keeping)
     for room, position in positions:
         begins[room] = Replay(since=_position(position))
