@@ -119,11 +119,11 @@ class MemoryHistory:
                 outcome = self._append(room, entry, retention, idempotency_key, expect_offset)
             except AppendRefused as error:
                 outcome = error
-            self._replies.append((then, outcome))
             if self._replying:
+                self._replies.append((then, outcome))
                 return
             self._replying = True
-        self._reply()
+        self._reply(then, outcome)
 
     async def read(
         self,
@@ -224,24 +224,24 @@ class MemoryHistory:
                 continue
             self._round.append(room)
 
-    def _reply(self) -> None:
+    def _reply(self, then: Then, outcome: Appended | Exception) -> None:
         """
-        Call what waits to be told, in order and without the lock.
+        Tell ``outcome``, then what waits to be told meanwhile: in order, and without the lock.
 
         One thread at a time does, for all: two would overtake each other.
         """
         while True:
-            with self._lock:
-                if not self._replies:
-                    self._replying = False
-                    return
-                then, outcome = self._replies.popleft()
             try:
                 then(outcome)
             except Exception:  # noqa: BLE001 - the others must still be told
                 threading.excepthook(
                     threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread()))
                 )
+            with self._lock:
+                if not self._replies:
+                    self._replying = False
+                    return
+                then, outcome = self._replies.popleft()
 
 
 class _Room:
