@@ -378,7 +378,7 @@ class RoomWriter:
                 which = "room = ? AND key IN (SELECT value FROM json_each(?))"
                 self._drop(room, which, room.id, keys)
                 room.replaced.clear()
-        _insert(self._connection, "history_records", [row for row in self._rows if row])
+        _insert(self._connection, "history_records", sorted(row for row in self._rows if row))
         self._rows.clear()
         return changed
 
