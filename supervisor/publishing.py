@@ -17,7 +17,7 @@ from actors.errors import MailboxFull, MessageTooLarge
 from actors.positions import Position
 from actors.publications import Publication
 from actors.receipts import Receipt
-from supervisor.errors import InvalidPublication, StoreUnavailable
+from supervisor.errors import InvalidPublication, StoreFull, StoreUnavailable
 from supervisor.feeds import entry_of
 from supervisor.history.base import Appended
 from supervisor.telemetry.logging import event_logger
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from supervisor.settings import Settings
 
 __all__ = ["Publisher"]
+
+
+FULL_PAUSE = 0.005
+"""Seconds after which a publisher tries again that waits for space in the history."""
 
 
 class Publisher:
@@ -133,8 +137,16 @@ class Publisher:
             self._appended,
             lambda appended: self._route(publication, appended),
         )
-        self._append(publication, policy, idempotency_key, expect_offset, pending.done)
-        appended = await pending.outcome(self._settings.publish_timeout)
+        deadline = time.monotonic() + self._settings.publish_timeout
+        while True:
+            try:
+                self._append(publication, policy, idempotency_key, expect_offset, pending.done)
+                break
+            except StoreFull:
+                if time.monotonic() >= deadline:
+                    raise
+                await asyncio.sleep(FULL_PAUSE)  # a commit or two: the publisher is held back
+        appended = await pending.outcome(max(FULL_PAUSE, deadline - time.monotonic()))
         if appended.repeated:
             return Receipt(position=appended.position, repeated=True)
         publication.position = appended.position
