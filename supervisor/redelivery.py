@@ -41,14 +41,14 @@ class RedeliveryRules:
         backoff: Seconds from the end of that to the next delivery: after the first, the second,
             and so on; the last one repeats.
         max_deliveries: After so many without an acknowledgement a message is dead.
-        capacity: Most messages held, those in flight included; more stay with the store.
+        held: Most messages held, those in flight included; more stay with the store.
     """
 
     window: int = 16
     ack_wait: float = 30.0
     backoff: Sequence[float] = (5.0, 15.0, 30.0, 60.0)
     max_deliveries: int = 10
-    capacity: int = 64
+    held: int = 64
 
 
 class _Phase(Enum):
@@ -159,7 +159,7 @@ class Redelivery(Generic[R]):
     @property
     def full(self) -> bool:
         """Whether it takes no more messages."""
-        return len(self._letters) >= self.rules.capacity
+        return len(self._letters) >= self.rules.held
 
     @property
     def in_flight(self) -> int:

@@ -55,9 +55,7 @@ class RedeliveryMachine(RuleBasedStateMachine):
     )
     def make(self, window: int, max_deliveries: int, jitter: float) -> None:
         self.now = 1000.0
-        self.limits = RedeliveryRules(
-            window, 30.0, (5.0, 15.0), max_deliveries, capacity=window + 3
-        )
+        self.limits = RedeliveryRules(window, 30.0, (5.0, 15.0), max_deliveries, held=window + 3)
         self.machine: Redelivery[Receiver] = Redelivery(self.limits, lambda: jitter)
         self.put_order: list[str] = []
         self.rooms: dict[str, str | None] = {}
@@ -240,7 +238,7 @@ class RedeliveryMachine(RuleBasedStateMachine):
 
             assert self.machine.in_flight <= self.limits.window
             assert self.machine.in_flight <= len(in_flight)
-            assert len(self.machine) <= self.limits.capacity
+            assert len(self.machine) <= self.limits.held
 
     @invariant()
     def each_receiver_gets_what_is_new_in_the_order_of_put(self) -> None:

@@ -1,0 +1,117 @@
+"""
+What a node holds of the inbox of one user: a part of it, and what the store is to be told.
+
+Used by :mod:`supervisor.inboxes` alone, which decides when.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from itertools import islice
+from typing import NamedTuple
+
+from actors.timers import Timer
+from supervisor.connection import Connection
+from supervisor.inbox.base import Inbox, InboxMessage, InboxUser
+from supervisor.redelivery import Redelivery
+
+__all__ = ["Box", "Saved"]
+
+IDS = 500
+"""Ids that are told to the store at a time."""
+
+
+class Box:
+    """
+    The inbox of a user who is here, or for whom the store is to be told something yet.
+
+    Attributes:
+        messages: Those that the machine holds.
+        settled: Ids to be settled in the store.
+        worn_out: Ids to be given up in the store.
+        delivered: Deliveries to be counted in the store.
+        unread: Whether the store may have messages that were not offered to the machine.
+        reading: Whether it is being asked for them.
+        giving: Whether the machine is being asked what to give.
+        timer: Looks at the machine again; None if nothing is due.
+        rings: When it does.
+    """
+
+    __slots__ = (
+        "delivered",
+        "giving",
+        "machine",
+        "messages",
+        "reading",
+        "rings",
+        "settled",
+        "timer",
+        "unread",
+        "user",
+        "worn_out",
+    )
+
+    def __init__(self, user: InboxUser, machine: Redelivery[Connection]) -> None:
+        self.user = user
+        self.machine = machine
+        self.messages: dict[str, InboxMessage] = {}
+        self.settled: dict[str, None] = {}
+        self.worn_out: dict[str, None] = {}
+        self.delivered: Counter[str] = Counter()
+        self.unread = False
+        self.reading = False
+        self.giving = False
+        self.timer: Timer | None = None
+        self.rings = 0.0
+
+    @property
+    def wants_messages(self) -> bool:
+        """Whether the store should be asked for more."""
+        machine = self.machine
+        return self.unread and bool(machine.receivers) and 2 * len(machine) <= machine.rules.held
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether the store is to be told anything."""
+        return bool(self.settled or self.worn_out or self.delivered)
+
+    async def save(self, store: Inbox) -> Saved:
+        """
+        Tell ``store`` what it is to be told, a part of it at a time: repeat while :attr:`unsaved`.
+
+        What it raises leaves untold what may not have been told.
+        """
+        if self.settled:
+            ids = list(islice(self.settled, IDS))
+            settled = await store.acknowledge(self.user, ids)
+            _forget(self.settled, ids)
+            return Saved(settled, [])
+        if self.delivered:
+            ids = list(islice(self.delivered, IDS))
+            await store.delivered(ids)
+            self.delivered.subtract(id for id in ids if id in self.delivered)
+            self.delivered = +self.delivered
+            return Saved([], [])
+        ids = list(islice(self.worn_out, IDS))
+        buried = await store.bury(ids)
+        _forget(self.worn_out, ids)
+        return Saved([message.id for message in buried], buried)
+
+
+class Saved(NamedTuple):
+    """
+    What the store has been told.
+
+    Attributes:
+        settled: Ids that were pending, and are settled now.
+        dead: Messages that were given up.
+    """
+
+    settled: list[str]
+    dead: list[InboxMessage]
+
+
+def _forget(ids: dict[str, None], told: Iterable[str]) -> None:
+    for id in told:
+        ids.pop(id, None)

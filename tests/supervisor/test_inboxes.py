@@ -1,0 +1,562 @@
+"""The inboxes of a node: what users get, in which order, and what becomes of what they do not."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import pytest
+
+from actors.testing import settle
+from supervisor.errors import Drained, StoreUnavailable
+from supervisor.inbox.base import InboxMessage, Kept
+from supervisor.inbox.memory import MemoryInbox
+from supervisor.redelivery import RedeliveryRules
+from tests.supervisor.conftest import Events, named
+from tests.supervisor.inboxes import EPOCH, House, Moody, message
+
+Build = Callable[..., House]
+
+
+@pytest.fixture
+async def build() -> AsyncIterator[Build]:
+    """Make houses; close them in the end, when nothing may be left of them."""
+    made: list[House] = []
+
+    def build(store: Any = None, **arguments: Any) -> House:
+        made.append(House(store, **arguments))
+        return made[-1]
+
+    yield build
+    for house in made:
+        await house.aclose()
+        assert house.faults == []
+
+
+def ids(count: int, start: int = 0) -> list[str]:
+    """Return ids of messages."""
+    return [f"m{number}" for number in range(start, start + count)]
+
+
+async def test_it_is_written_before_put_returns(build: Build) -> None:
+    """To a client whose socket takes it."""
+    house = build()
+    ann = house.come()
+    await settle()
+
+    kept = await house.inboxes.put([message("m0")])
+
+    assert ann.got == ["m0"]
+    assert kept.new == {"m0"}
+    assert house.offline == []
+
+
+async def test_no_more_than_the_window_is_in_flight(build: Build) -> None:
+    """The next come when earlier ones are acknowledged, in the order of put."""
+    house = build()
+    ann = house.come()
+    await house.inboxes.put([message(id) for id in ids(20)])
+    await settle()
+    assert ann.got == ids(16)
+
+    house.inboxes.acknowledge(ann.connection, ["m3", "m0", "m1"])
+    await settle()
+
+    assert ann.got == ids(19)
+    assert list(await house.pending()) == ["m2", *ids(16, 4)]
+
+
+async def test_without_acknowledgements_written_is_enough(build: Build) -> None:
+    """However many there are."""
+    house = build()
+    ann = house.come(acknowledges=False)
+
+    await house.inboxes.put([message(id) for id in ids(100)])
+    await settle()
+
+    assert ann.got == ids(100)
+    assert await house.pending() == {}
+
+
+async def test_what_is_not_written_is_not_acknowledged(build: Build) -> None:
+    """It stays pending until the socket takes it."""
+    house = build()
+    ann = house.come(acknowledges=False, stalled=True)
+    await house.inboxes.put([message("m0"), message("m1")])
+    await asyncio.sleep(100)
+    assert list(await house.pending()) == ["m0", "m1"]
+
+    ann.transport.resume()
+    await settle()
+
+    assert ann.got == ["m0", "m1"]
+    assert await house.pending() == {}
+
+
+async def test_who_is_away_is_told_of(build: Build) -> None:
+    """Once a message; and gets it when they come, oldest first."""
+    house = build()
+    for id in ids(3):
+        await house.inboxes.put([message(id)])
+    assert [each.id for each in house.offline] == ids(3)
+
+    ann = house.come()
+    await settle()
+
+    assert ann.got == ids(3)
+    assert len(house.offline) == 3
+
+
+async def test_it_is_delivered_again_and_again(build: Build) -> None:
+    """After ack wait and backoff, ten times; then it is dead, and told of."""
+    house = build()
+    ann = house.come()
+    times: list[float] = []
+    await house.inboxes.put([message("m0")])
+    began = house.runtime.clock()
+
+    while house.runtime.clock() < began + 1_000:
+        times += [house.runtime.clock() - began] * (len(ann.got) - len(times))
+        await asyncio.sleep(0.1)
+
+    gaps = [second - first for first, second in itertools.pairwise(times)]
+    assert gaps == pytest.approx([35, 45, 60, *[90] * 6], abs=0.3)
+    assert [(each.id, each.deliveries) for each in house.offline] == [("m0", 10)]
+    assert [each.id for each in await house.store.dead()] == ["m0"]
+    assert await house.pending() == {}
+
+
+async def test_deliveries_are_counted_in_the_store(build: Build) -> None:
+    """So that the count outlives the process."""
+    store = MemoryInbox()
+    before = build(store)
+    before.come()
+    await before.inboxes.put([message("m0")])
+    await asyncio.sleep(40)
+    await before.inboxes.aclose()
+    assert await before.pending() == {"m0": 2}
+
+    after = build(store, rules=RedeliveryRules(max_deliveries=3))
+    after.come()
+    await asyncio.sleep(40)
+
+    assert [each.deliveries for each in after.offline] == [3]
+
+
+async def test_any_device_acknowledges_for_all(build: Build) -> None:
+    """The others are not given it again."""
+    house = build()
+    laptop, phone = house.come(), house.come()
+    await house.inboxes.put([message("m0")])
+    assert laptop.got == phone.got == ["m0"]
+
+    house.inboxes.acknowledge(phone.connection, ["m0"])
+    await asyncio.sleep(200)
+
+    assert laptop.got == phone.got == ["m0"]
+    assert await house.pending() == {}
+
+
+async def test_a_device_that_comes_later_gets_what_is_in_flight(build: Build) -> None:
+    """In the same round."""
+    house = build()
+    house.come()
+    await house.inboxes.put([message(id) for id in ids(3)])
+
+    phone = house.come()
+    await settle()
+
+    assert phone.got == ids(3)
+    assert await house.pending() == dict.fromkeys(ids(3), 1)
+
+
+async def test_a_room_is_for_its_members(build: Build) -> None:
+    """Others of the same user do not get it, until they join."""
+    house = build()
+    inside, outside = house.come("ann", "a"), house.come()
+
+    await house.inboxes.put([message("m0", room="a"), message("m1")])
+    assert inside.got == ["m0", "m1"]
+    assert outside.got == ["m1"]
+    house.inboxes.joined(outside.connection, "a")
+    await settle()
+
+    assert outside.got == ["m1", "m0"]
+
+
+async def test_what_nobody_may_have_waits(build: Build) -> None:
+    """However much there is, it does not keep other messages back."""
+    house = build()
+    ann = house.come()
+    await house.inboxes.put([message(id, room="a") for id in ids(200)])
+    await house.inboxes.put([message("other")])
+    assert ann.got == ["other"]
+    assert house.offline == []
+
+    house.inboxes.joined(ann.connection, "a")
+    await settle()
+    assert ann.got == ["other", *ids(15)]
+    house.inboxes.left(ann.connection, "a")
+    await house.inboxes.put([message("another")])
+
+    assert ann.got == ["other", *ids(15), "another"]
+
+
+async def test_what_was_being_written_is_not_lost(build: Build) -> None:
+    """It is offered to the next connection, at once; the failed write was a delivery."""
+    house = build()
+    ann = house.come(stalled=True)
+    await house.inboxes.put([message("m0"), message("m1")])
+
+    house.die(ann)
+    await settle()
+    assert await house.pending() == {"m0": 1, "m1": 1}
+    assert len(house.inboxes) == 0
+    again = house.come(acknowledges=False)
+    await settle()
+
+    assert again.got == ["m0", "m1"]
+    assert await house.pending() == {}
+
+
+async def test_connections_that_die_make_no_loop(build: Build) -> None:
+    """After ten failed writes a message is dead."""
+    house = build()
+    await house.inboxes.put([message("m0")])
+    house.offline.clear()
+
+    for _ in range(12):
+        ann = house.come()
+        ann.transport.failing = ConnectionError("gone")
+        await house.inboxes.put([message("x", "bob")])
+        await settle()
+        house.inboxes.gone(ann.connection)
+        if ann.connection.reason is None:
+            ann.connection.actor.transport_failed(ConnectionError("gone"))
+        await settle()
+
+    assert [each.id for each in await house.store.dead()] == ["m0"]
+    assert [(each.id, each.deliveries) for each in house.offline if each.user == "ann"] == [
+        ("m0", 10)
+    ]
+
+
+async def test_a_full_mailbox_gets_it_when_it_has_space(build: Build) -> None:
+    """In order, and without trying all the time."""
+    house = build()
+    ann = house.come(acknowledges=False, stalled=True, space=2)
+    await house.inboxes.put([message(id) for id in ids(10)])
+    await asyncio.sleep(500)
+    assert ann.got == []
+
+    for _ in range(30):
+        ann.transport.resume(stalled=True)
+        await settle()
+
+    assert ann.got == ids(10)
+    assert await house.pending() == {}
+
+
+async def test_what_is_too_large_for_a_client_dies(build: Build) -> None:
+    """It is not given, and costs no other message."""
+    house = build()
+    ann = house.come(stalled=True, space_bytes=10)
+
+    await house.inboxes.put([message("m0"), message("large", payload="x" * 11), message("m2")])
+    ann.transport.resume()
+    house.inboxes.acknowledge(ann.connection, ["m0", "m2"])
+    ann.transport.stalled = True
+    await house.inboxes.put([message("m3")])
+    await asyncio.sleep(1)
+
+    assert ann.got == ["m0", "m2"]
+    assert list(await house.pending()) == ["large", "m3"]
+
+
+async def test_what_cannot_be_framed_costs_no_other(build: Build) -> None:
+    """It is reported, and dead in the end."""
+    house = build(rules=RedeliveryRules(max_deliveries=1))
+    house.unframeable.add("m1")
+    ann = house.come()
+
+    await house.inboxes.put([message(id) for id in ids(3)])
+    house.inboxes.acknowledge(ann.connection, ["m0", "m2"])
+    await asyncio.sleep(40)
+
+    assert ann.got == ["m0", "m2"]
+    assert [what for what, _ in house.faults] == ["inbox.frame"]
+    house.faults.clear()
+    assert [each.id for each in await house.store.dead()] == ["m1"]
+
+
+async def test_what_has_expired_is_dropped(build: Build, events: Events) -> None:
+    """Counted, and logged once a sweep; whether its user is here or not."""
+    house = build()
+    ann = house.come()
+    soon = EPOCH + 20
+    await house.inboxes.put([message(id, expires=soon) for id in ids(20)])
+    await house.inboxes.put([message("bob's", "bob", expires=soon)])
+    assert ann.got == ids(16)
+
+    await asyncio.sleep(100)
+
+    assert ann.got == ids(16)
+    assert await house.pending() == {}
+    assert sum(count for count, reason in house.losses if reason == "expired") == 21
+    assert [event["expired"] for event in named(events, "inbox.lost")] == [21]
+
+
+async def test_of_too_many_the_oldest_go(build: Build) -> None:
+    """Counted, and not delivered again."""
+    house = build(capacity=3)
+    ann = house.come()
+
+    await house.inboxes.put([message(id) for id in ids(2)])
+    await house.inboxes.put([message(id) for id in ids(3, 2)])
+    await asyncio.sleep(40)
+
+    assert ann.got == [*ids(5), *ids(3, 2)]
+    assert house.losses == [(2, "capacity")]
+    assert house.offline == []
+
+
+async def test_a_repetition_is_neither_delivered_nor_told_of(build: Build) -> None:
+    """Who tries to put again does no harm."""
+    house = build()
+    await house.inboxes.put([message("m0", "bob")])
+    ann = house.come(acknowledges=False)
+    await house.inboxes.put([message("m1")])
+    await settle()
+
+    kept = await house.inboxes.put([message("m0", "bob"), message("m1")])
+    await settle()
+
+    assert kept.new == frozenset()
+    assert ann.got == ["m1"]
+    assert len(house.offline) == 1
+
+
+async def test_a_put_that_fails_delivers_nothing(build: Build) -> None:
+    """And says so."""
+    store = Moody()
+    house = build(store)
+    ann = house.come()
+    await settle()
+    store.failing = True
+
+    with pytest.raises(StoreUnavailable, match="told to fail"):
+        await house.inboxes.put([message("m0")])
+
+    assert ann.got == []
+    assert house.offline == []
+
+
+async def test_a_put_that_is_cancelled_goes_on(build: Build) -> None:
+    """What is kept is delivered."""
+
+    class Slow(MemoryInbox):
+        async def put(self, messages: Sequence[InboxMessage], *, capacity: int) -> Kept:
+            await asyncio.sleep(1)
+            return await super().put(messages, capacity=capacity)
+
+    house = build(Slow())
+    ann = house.come()
+    putting = asyncio.ensure_future(house.inboxes.put([message("m0")]))
+    await asyncio.sleep(0.5)
+
+    putting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await putting
+    await asyncio.sleep(1)
+
+    assert ann.got == ["m0"]
+
+
+async def test_a_store_that_does_not_answer_is_not_waited_for(build: Build) -> None:
+    """Not for ever."""
+
+    class Hanging(MemoryInbox):
+        async def put(self, messages: Sequence[InboxMessage], *, capacity: int) -> Kept:
+            await asyncio.sleep(1e6)
+            raise AssertionError
+
+    house = build(Hanging())
+
+    with pytest.raises(StoreUnavailable, match="within 40 s"):
+        await house.inboxes.put([message("m0")])
+
+
+async def test_a_store_that_fails_is_asked_again(build: Build, events: Events) -> None:
+    """Later and later; the episode is reported once, and nothing is forgotten."""
+    store = Moody()
+    house = build(store, sweep_interval=1e9)
+    ann = house.come(acknowledges=False)
+    await house.inboxes.put([message("m0", "bob")])
+    store.failing = True
+    bob = house.come("bob", acknowledges=False)
+    house.inboxes.acknowledge(ann.connection, ["unknown"])
+    await settle()
+    assert not house.inboxes.healthy
+    store.calls = 0
+
+    await asyncio.sleep(1_000)
+    assert 15 <= store.calls <= 25
+    assert bob.got == []
+    store.failing = False
+    await asyncio.sleep(80)
+
+    assert bob.got == ["m0"]
+    assert house.inboxes.healthy
+    assert len(named(events, "inbox.store_failed")) == 1
+    assert len(named(events, "inbox.store_recovered")) == 1
+
+
+async def test_acknowledgements_outlive_a_failure(build: Build) -> None:
+    """What was settled meanwhile is not delivered again, and settled in the store in the end."""
+    store = Moody()
+    house = build(store)
+    ann = house.come()
+    await house.inboxes.put([message("m0"), message("m1")])
+    await settle()
+    store.failing = True
+    house.inboxes.acknowledge(ann.connection, ["m0"])
+    await asyncio.sleep(10)
+    house.die(ann)
+    await settle()
+    again = house.come()
+    await asyncio.sleep(10)
+
+    store.failing = False
+    await asyncio.sleep(80)
+
+    assert set(again.got) == {"m1"}
+    assert list(await house.pending()) == ["m1"]
+
+
+async def test_much_comes_page_by_page(build: Build) -> None:
+    """In order, also what is put meanwhile."""
+    house = build()
+    await house.inboxes.put([message(id) for id in ids(300)])
+    ann = house.come(acknowledges=False)
+    for number in range(300, 400):
+        await house.inboxes.put([message(f"m{number}")])
+    await settle()
+
+    assert ann.got == ids(400)
+    assert await house.pending() == {}
+
+
+async def test_nothing_is_kept_of_who_has_gone(build: Build) -> None:
+    """Nor of who has nothing."""
+    house = build()
+    clients = [house.come(), house.come("bob"), house.come(7), house.come(None)]
+    await house.inboxes.put([message("m0")])
+    await settle()
+    assert len(house.inboxes) == 3
+
+    for client in clients:
+        house.die(client)
+    await settle()
+
+    assert len(house.inboxes) == 0
+
+
+async def test_acknowledgements_are_looked_at(build: Build) -> None:
+    """Other users' messages, unknown ids and what is no id do no harm."""
+    house = build()
+    ann, bob, nobody = house.come(), house.come("bob"), house.come(None)
+    await house.inboxes.put([message("m0")])
+
+    house.inboxes.acknowledge(bob.connection, ["m0", "x" * 1_000_000, "\ud800"])
+    house.inboxes.acknowledge(nobody.connection, ["m0"])
+    for number in range(3_000):
+        house.inboxes.acknowledge(bob.connection, [str(number)])
+    await settle()
+    assert list(await house.pending()) == ["m0"]
+    house.inboxes.acknowledge(ann.connection, ["m0", "m0"])
+    house.inboxes.acknowledge(ann.connection, ["m0"])
+    await settle()
+
+    assert await house.pending() == {}
+
+
+async def test_nodes_share_a_user(build: Build) -> None:
+    """What is put at one is delivered at the other; what is settled at one is so at the other."""
+    store = MemoryInbox()
+    here, there = build(store), build(store)
+    here.others, there.others = [there], [here]
+    near, far = here.come(), there.come()
+    await settle()
+
+    await here.inboxes.put([message("m0"), message("m1")])
+    await settle()
+    assert near.got == far.got == ["m0", "m1"]
+    there.inboxes.acknowledge(far.connection, ["m0"])
+    await asyncio.sleep(40)
+
+    assert near.got == far.got == ["m0", "m1", "m1"]
+    here.die(near)
+    await here.inboxes.put([message("m2")])
+    assert here.offline == there.offline == []
+
+
+async def test_a_large_put_keeps_the_order(build: Build) -> None:
+    """Another one that comes while it is handed over waits for it."""
+    house = build()
+    clients = [house.come(number, acknowledges=False) for number in range(1_000)]
+    await settle()
+
+    await asyncio.gather(
+        house.inboxes.put([message(f"a{number}", number) for number in range(1_000)]),
+        house.inboxes.put([message(f"b{number}", number) for number in reversed(range(1_000))]),
+    )
+
+    assert [client.got for client in clients] == [[f"a{n}", f"b{n}"] for n in range(1_000)]
+
+
+async def test_what_was_settled_is_saved_at_the_end(build: Build) -> None:
+    """Then nothing is taken any more."""
+    house = build()
+    ann = house.come()
+    await house.inboxes.put([message("m0"), message("m1")])
+    house.inboxes.acknowledge(ann.connection, ["m0"])
+
+    await house.inboxes.aclose()
+
+    assert list(await house.pending()) == ["m1"]
+    with pytest.raises(Drained):
+        await house.inboxes.put([message("m2")])
+    house.inboxes.acknowledge(ann.connection, ["m1"])
+    assert house.come().got == []
+
+
+async def test_an_end_does_not_wait_for_a_store_that_fails(build: Build, events: Events) -> None:
+    """It says what the store was not told."""
+    store = Moody()
+    house = build(store)
+    ann = house.come()
+    await house.inboxes.put([message("m0")])
+    store.failing = True
+    house.inboxes.acknowledge(ann.connection, ["m0"])
+    await asyncio.sleep(3)
+
+    await house.inboxes.aclose()
+
+    assert [event["acknowledgements"] for event in named(events, "inbox.unsaved")] == [1]
+
+
+async def test_a_hook_that_fails_is_reported(build: Build) -> None:
+    """The message is kept all the same."""
+
+    def fail(_: InboxMessage) -> None:
+        raise ZeroDivisionError("bug")
+
+    house = build(on_offline=fail)
+
+    await house.inboxes.put([message("m0")])
+
+    assert [what for what, _ in house.faults] == ["inbox.on_offline"]
+    house.faults.clear()
+    assert list(await house.pending()) == ["m0"]
