@@ -49,11 +49,14 @@ __all__ = [
 ROOMS = 10_000
 """Rooms whose state is cached."""
 
-SWEEP_RECORDS = 10_000
-"""Records that a group may drop in rooms that it does not append to, unless one has more."""
+SWEEP_EVERY = 256
+"""Works, and a second, after which rooms are looked after that nobody may be using."""
 
 SWEEP_ROOMS = 50
-"""Rooms that a group looks after at least, if so many are due."""
+"""Such rooms at a time, and two more for each work: rooms go faster than they can come."""
+
+SWEEP_RECORDS = 10_000
+"""Records that are dropped in them at a time, unless one room has more."""
 
 _NEVER = 2**63 - 1
 _ENCODED, _REMOVED, _BYTES = 1, 2, 4
@@ -175,6 +178,8 @@ class RoomWriter:
         self._new_repeats: list[tuple[Any, ...]] = []
         self._group = 0
         self._repeats_forgotten = 0
+        self._swept = 0
+        self._unswept = 0
         query = "SELECT coalesce(max(id), 0) FROM history_rooms"
         (self._last_id,) = connection.execute(query).fetchone()
 
@@ -211,7 +216,11 @@ class RoomWriter:
                 work.outcome = room is not None
         for room in self._write_rows():
             self._trim(room, now)
-        self._sweep(now, max(SWEEP_ROOMS, len(works)))
+        self._unswept += len(works)
+        if self._unswept >= SWEEP_EVERY or self._swept + micros(1.0) <= now:
+            self._sweep(now, 2 * self._unswept + SWEEP_ROOMS)
+            self._swept = now
+            self._unswept = 0
         self._write_rooms()
         self._write_repeats(now)
 
