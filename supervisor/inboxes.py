@@ -50,6 +50,9 @@ UNSAVED = 1_000
 ID_LENGTH = 200
 """Characters of an id at most; a longer one was not made here."""
 
+AWAY = 10_000
+"""Users who are away for whom a store that has failed is to be told something, at most."""
+
 HANDED_OVER = 200
 """Messages that are handed over in one turn of the loop."""
 
@@ -70,7 +73,7 @@ class Inboxes:
         on_offline: Called with a message whose user has no connection when it is put, and with
             each that is given up as a dead letter. Must not wait.
         on_loss: Called with a number of messages and why they were dropped: ``expired``, or
-            ``capacity``.
+            ``capacity``. Must not wait, nor raise.
         rules: How often and how fast is delivered.
         capacity: Pending messages that a user may have.
         neighbours: The other nodes of the process.
@@ -202,9 +205,9 @@ class Inboxes:
             await self._hand_over(messages, kept[0])
 
         def ended(error: BaseException | None) -> None:
-            if isinstance(error, Exception) and done.cancelled():
+            if isinstance(error, Exception) and (kept or done.done()):
                 self._runtime.fault("inbox.put", error)
-            elif not done.done():
+            if not done.done():
                 done.set_result(error)
 
         self._runtime.run(put(), name="inbox put", on_done=ended)
@@ -217,11 +220,12 @@ class Inboxes:
             raise StoreUnavailable(
                 f"the inbox did not answer within {STORE_TIMEOUT:g} s; it may have kept the messages"
             ) from None
-        if isinstance(error, asyncio.CancelledError) and not kept:
+        if kept:
+            return kept[0]
+        assert error is not None
+        if isinstance(error, asyncio.CancelledError):
             raise Drained("the node stopped before the messages were kept") from error
-        if error is not None and not kept:
-            raise error
-        return kept[0]
+        raise error
 
     def arrived(self, messages: Sequence[InboxMessage]) -> None:
         """Give ``messages``, which the store has kept, to those who are here."""
@@ -313,12 +317,14 @@ class Inboxes:
         if len(box.messages) > len(machine):
             box.messages = {id: box.messages[id] for id in box.messages if id in machine}
         self._set_timer(box, now)
+        if self._work.failures and len(self._boxes) > len(self._box_of) + AWAY:
+            self._let_go(box)
         if box.user in self._work:
             return  # it looks again when it has ended
-        if box.unsaved or box.wants_messages:
-            self._work.want(box.user)
-        elif not machine.receivers:
+        if not box.unsaved and not machine.receivers:
             self._drop(box)
+        elif box.unsaved or box.wants_messages:
+            self._work.want(box.user)
 
     def _go_on_soon(self, box: Box) -> None:
         """Go on in the next turn of the loop, when whoever calls has finished."""
@@ -346,6 +352,14 @@ class Inboxes:
     def _rang(self, box: Box) -> None:
         box.timer = None
         self._go_on(box)
+
+    def _let_go(self, box: Box) -> None:
+        """Forget what the store should be told of a user who is away: it is delivered again."""
+        if not box.machine.receivers and box.unsaved:
+            self._losses["unsaved"] += len(box.settled)
+            box.settled.clear()
+            box.delivered.clear()
+            box.worn_out.clear()
 
     def _drop(self, box: Box) -> None:
         if self._boxes.get(box.user) is box:

@@ -502,6 +502,7 @@ async def test_nodes_share_a_user(build: Build) -> None:
     assert here.offline == there.offline == []
 
 
+@pytest.mark.slow
 async def test_a_large_put_keeps_the_order(build: Build) -> None:
     """Another one that comes while it is handed over waits for it."""
     house = build()

@@ -1,0 +1,110 @@
+"""Single rules of redelivery, by hand; the property tests mix them."""
+
+from __future__ import annotations
+
+from supervisor.redelivery import Giving, Redelivery, RedeliveryRules
+
+NEVER = 1e9
+
+
+def machine(*receivers: str, **rules: int) -> Redelivery[str]:
+    """Return a machine with receivers who are in no room."""
+    made: Redelivery[str] = Redelivery(RedeliveryRules(**rules), lambda: 0.5)  # type: ignore[arg-type]
+    for receiver in receivers:
+        made.connected(receiver)
+    return made
+
+
+def take_all(machine: Redelivery[str], now: float) -> list[tuple[str, str]]:
+    """Return who is given what now, all of it taken."""
+    machine.advance(now)
+    given = []
+    while (giving := machine.take(now)) is not None:
+        given.append((giving.receiver, giving.id))
+    return given
+
+
+def test_what_is_not_written_yet_is_not_given_twice() -> None:
+    """Another receiver that has it, and does not acknowledge it, is given it again."""
+    inbox = machine("slow", "fast")
+    inbox.offer("m", room=None, expires=NEVER)
+    assert take_all(inbox, 0) == [("slow", "m"), ("fast", "m")]
+    inbox.written("fast", "m")
+
+    assert take_all(inbox, 30) == []
+    assert take_all(inbox, 34.9) == []
+    assert take_all(inbox, 35) == [("fast", "m")]
+
+
+def test_what_nobody_has_written_waits() -> None:
+    """It is no delivery in vain: nobody could have acknowledged it."""
+    inbox = machine("slow", max_deliveries=1)
+    inbox.offer("m", room=None, expires=NEVER)
+    take_all(inbox, 0)
+
+    assert take_all(inbox, 30) == take_all(inbox, 60) == []
+    inbox.written("slow", "m")
+    take_all(inbox, 90)
+
+    assert inbox.dead == ["m"]
+
+
+def test_the_last_delivery_that_is_lost_is_the_last() -> None:
+    """Although somebody else is there, who had no space."""
+    inbox = machine("dying", max_deliveries=1)
+    inbox.offer("m", room=None, expires=NEVER)
+    take_all(inbox, 0)
+    inbox.connected("full")
+    giving = inbox.take(0)
+    assert giving == Giving("full", "m", counts=False)
+    inbox.refused(giving)
+
+    inbox.gone("dying")
+
+    assert inbox.dead == ["m"]
+    assert len(inbox) == 0
+
+
+def test_a_refused_delivery_does_not_count() -> None:
+    """It counts when there is space."""
+    inbox = machine("full", max_deliveries=1)
+    inbox.offer("m", room=None, expires=NEVER)
+    giving = inbox.take(0)
+    assert giving is not None
+    inbox.refused(giving)
+    assert inbox.in_flight == 0
+    assert take_all(inbox, 100) == []
+
+    inbox.unblocked("full")
+
+    assert inbox.take(100) == Giving("full", "m", counts=True)
+    assert inbox.in_flight == 1
+
+
+def test_nobody_is_overtaken() -> None:
+    """Who comes while the window is full gets what is before the first that waits, and then that."""
+    inbox = machine("a", window=1)
+    inbox.offer("m0", room=None, expires=NEVER)
+    inbox.offer("m1", room=None, expires=NEVER)
+    take_all(inbox, 0)
+
+    inbox.connected("b")
+
+    assert take_all(inbox, 1) == [("b", "m0")]
+    inbox.settle(["m0"])
+    assert take_all(inbox, 1) == [("a", "m1"), ("b", "m1")]
+
+
+def test_who_leaves_a_room_lets_go_of_its_messages() -> None:
+    """They are passed over until somebody joins."""
+    inbox = machine()
+    inbox.connected("a", ["room"])
+    inbox.offer("m", room="room", expires=NEVER)
+    take_all(inbox, 0)
+
+    inbox.left("a", "room")
+
+    assert len(inbox) == 0
+    assert inbox.skipped == {"room"}
+    inbox.joined("a", "room")
+    assert inbox.offer("m", room="room", expires=NEVER, deliveries=1)
