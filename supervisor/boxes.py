@@ -6,7 +6,6 @@ Used by :mod:`supervisor.inboxes` alone, which decides when.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from itertools import islice
 from typing import NamedTuple
@@ -58,7 +57,7 @@ class Box:
         self.messages: dict[str, InboxMessage] = {}
         self.settled: dict[str, None] = {}
         self.worn_out: dict[str, None] = {}
-        self.delivered: Counter[str] = Counter()
+        self.delivered: dict[str, int] = {}
         self.unread = False
         self.reading = False
         self.giving = False
@@ -90,8 +89,11 @@ class Box:
         if self.delivered:
             ids = list(islice(self.delivered, IDS))
             await store.delivered(ids)
-            self.delivered.subtract(id for id in ids if id in self.delivered)
-            self.delivered = +self.delivered
+            for id in ids:
+                if self.delivered.get(id, 0) > 1:
+                    self.delivered[id] -= 1
+                else:
+                    self.delivered.pop(id, None)
             return Saved([], [])
         ids = list(islice(self.worn_out, IDS))
         buried = await store.bury(ids)

@@ -28,7 +28,7 @@ from supervisor.connection import Connection
 from supervisor.errors import Drained, StoreUnavailable
 from supervisor.inbox.base import EXPIRED_AT_ONCE, Inbox, InboxMessage, InboxUser, Kept
 from supervisor.neighbours import Alone, Neighbours
-from supervisor.redelivery import Giving, Redelivery, RedeliveryRules
+from supervisor.redelivery import NO_ROOMS, Giving, Redelivery, RedeliveryRules
 from supervisor.registry import Registry
 from supervisor.retries import Retries
 from supervisor.telemetry.logging import event_logger
@@ -54,7 +54,7 @@ AWAY = 10_000
 """Users who are away for whom a store that has failed is to be told something, at most."""
 
 HANDED_OVER = 200
-"""Messages that are handed over in one turn of the loop."""
+"""Messages, or users, that are looked at in one turn of the loop."""
 
 LONGEST_NAP = 60.0
 """Seconds after which is looked at the latest: no timer stays behind for days."""
@@ -155,7 +155,7 @@ class Inboxes:
         self._box_of[connection] = box
         machine = box.machine
         if not machine.receivers:
-            machine.skipped.clear()
+            machine.skipped = NO_ROOMS
             box.unread = True
         machine.connected(connection)
         for room in rooms:
@@ -288,7 +288,7 @@ class Inboxes:
         """Let ``connection`` have what is for ``room``, and ask for what was passed over."""
         box.machine.joined(connection, room)
         if room in box.machine.skipped:
-            box.machine.skipped.discard(room)
+            box.machine.skipped -= {room}
             box.unread = True
 
     def _offer(self, box: Box, message: InboxMessage) -> None:
@@ -333,7 +333,11 @@ class Inboxes:
         self._soon[box] = None
 
     def _next_turn(self) -> None:
-        boxes, self._soon = self._soon, {}
+        boxes = list(islice(self._soon, HANDED_OVER))
+        for box in boxes:
+            del self._soon[box]
+        if self._soon:
+            self._runtime.loop.call_soon(self._next_turn)
         for box in boxes:
             self._go_on(box)
 
@@ -392,7 +396,7 @@ class Inboxes:
                 self._runtime.call_later(1.0, partial(self._has_space, box, connection))
             return
         if counts and id not in box.settled:
-            box.delivered[id] += 1
+            box.delivered[id] = box.delivered.get(id, 0) + 1
         if offer is Offer.TOO_LARGE:  # as if nobody acknowledged it, so that it is dead in the end
             machine.written(connection, id)
         elif not offer.taken:

@@ -22,9 +22,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, NamedTuple, TypeVar
 
-__all__ = ["Giving", "Redelivery", "RedeliveryRules"]
+__all__ = ["NO_ROOMS", "Giving", "Redelivery", "RedeliveryRules"]
 
 R = TypeVar("R", bound=Hashable)
+
+NO_ROOMS: frozenset[Hashable] = frozenset()
+"""Of everybody who is in none: each empty set would be an object of its own."""
 
 REMEMBERED = 256
 """Settled messages that are remembered, so that a late report of their arrival does no harm."""
@@ -92,7 +95,7 @@ class _Letter(Generic[R]):
 class _Receiver:
     """Who can be given messages: the rooms that it is in, and whether it has no space now."""
 
-    rooms: set[Hashable]
+    rooms: frozenset[Hashable]
     blocked: bool = False
 
 
@@ -124,7 +127,8 @@ class Redelivery(Generic[R]):
 
     Attributes:
         dead: Messages given up, for the dispatcher to take out.
-        skipped: Rooms of messages that were not kept because nobody here is in those rooms.
+        skipped: Rooms of messages that were not kept because nobody here is in those rooms; the
+            dispatcher takes out those that it asks for again.
     """
 
     __slots__ = (
@@ -142,7 +146,7 @@ class Redelivery(Generic[R]):
     def __init__(self, rules: RedeliveryRules, jitter: Callable[[], float]) -> None:
         self.rules = rules
         self.dead: list[str] = []
-        self.skipped: set[Hashable] = set()
+        self.skipped = NO_ROOMS
         self._jitter = jitter
         self._letters: dict[str, _Letter[R]] = {}  # in the order of put
         self._receivers: dict[R, _Receiver] = {}
@@ -175,19 +179,19 @@ class Redelivery(Generic[R]):
 
     def connected(self, receiver: R, rooms: Iterable[Hashable] = ()) -> None:
         """Give to ``receiver`` too from now on."""
-        self._receivers[receiver] = _Receiver(set(rooms))
+        self._receivers[receiver] = _Receiver(frozenset(rooms) or NO_ROOMS)
 
     def joined(self, receiver: R, room: Hashable) -> None:
         """Give to ``receiver`` what is for members of ``room``, too."""
         state = self._receivers.get(receiver)
         if state is not None:
-            state.rooms.add(room)
+            state.rooms |= {room}
 
     def left(self, receiver: R, room: Hashable) -> None:
         """Give to ``receiver`` no more of what is for members of ``room``."""
         state = self._receivers.get(receiver)
         if state is not None:
-            state.rooms.discard(room)
+            state.rooms -= {room}
             self._let_go()
 
     def gone(self, receiver: R) -> None:
@@ -220,7 +224,7 @@ class Redelivery(Generic[R]):
             return False
         letter: _Letter[R] = _Letter(id, room, expires, deliveries, _Phase.QUEUED, 0.0, {})
         if not any(_may_have(state, letter) for state in self._receivers.values()):
-            self.skipped.add(room)
+            self.skipped |= {room}
             return False
         self._letters[id] = letter
         return True
@@ -340,7 +344,7 @@ class Redelivery(Generic[R]):
         for letter in list(self._letters.values()):
             if not any(_may_have(state, letter) for state in receivers):
                 self._remove(letter)
-                self.skipped.add(letter.room)
+                self.skipped |= {letter.room}
 
     def _move(self, letter: _Letter[R], phase: _Phase) -> None:
         self._open += (phase is not _Phase.QUEUED) - (letter.phase is not _Phase.QUEUED)

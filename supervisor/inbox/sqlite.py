@@ -50,9 +50,10 @@ _SCHEMA = (
         over INTEGER NOT NULL DEFAULT 0
     )
     """,
-    "CREATE INDEX inbox_pending ON inbox (user, number) WHERE state = 0",
+    "CREATE INDEX inbox_pending ON inbox (user, number, state) WHERE state = 0",
     "CREATE INDEX inbox_expiring ON inbox (expires) WHERE state = 0",
-    "CREATE INDEX inbox_over ON inbox (state, over) WHERE state > 0",
+    "CREATE INDEX inbox_dead ON inbox (over) WHERE state = 1",
+    "CREATE INDEX inbox_settled ON inbox (over) WHERE state = 2",
     """
     CREATE TABLE inbox_subscriptions (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -316,7 +317,8 @@ class SqliteInbox:
             "SELECT coalesce(max(number), 0) FROM inbox"
         ).fetchone()
         (self._over,) = connection.execute(
-            "SELECT coalesce(max(over), 0) FROM inbox WHERE state > 0"
+            "SELECT max((SELECT coalesce(max(over), 0) FROM inbox WHERE state = 1),"
+            " (SELECT coalesce(max(over), 0) FROM inbox WHERE state = 2))"
         ).fetchone()
 
     # ------------------------------------------------------------------------- the file, or memory

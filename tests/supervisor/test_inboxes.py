@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from actors.testing import settle
 from supervisor.errors import Drained, StoreUnavailable
 from supervisor.inbox.base import InboxMessage, Kept
 from supervisor.inbox.memory import MemoryInbox
+from supervisor.inbox.sqlite import SqliteInbox
 from supervisor.redelivery import RedeliveryRules
 from tests.supervisor.conftest import Events, named
 from tests.supervisor.inboxes import EPOCH, House, Moody, message
@@ -546,6 +548,36 @@ async def test_an_end_does_not_wait_for_a_store_that_fails(build: Build, events:
     await house.inboxes.aclose()
 
     assert [event["acknowledgements"] for event in named(events, "inbox.unsaved")] == [1]
+
+
+@pytest.mark.real_time
+async def test_a_file_serves_a_node(build: Build, tmp_path: Path) -> None:
+    """What was not acknowledged comes again after a restart."""
+    store = SqliteInbox(tmp_path / "inbox.db")
+    await store.open()
+    house = build(store, wall_clock=lambda: EPOCH)
+    ann = house.come()
+    await house.inboxes.put([message(id) for id in ids(3)])
+    async with asyncio.timeout(5):
+        while len(ann.got) < 3:  # noqa: ASYNC110 - the store has threads of its own
+            await asyncio.sleep(0.001)
+    house.inboxes.acknowledge(ann.connection, ["m1"])
+    await house.inboxes.aclose()
+    await store.aclose()
+
+    await store.open()
+    again = build(store, wall_clock=lambda: EPOCH)
+    await again.inboxes.put([message("m3")])
+    ann = again.come()
+    async with asyncio.timeout(5):
+        while len(ann.got) < 3:  # noqa: ASYNC110 - the store has threads of its own
+            await asyncio.sleep(0.001)
+
+    assert ann.got == ["m0", "m2", "m3"]
+    assert [each.id for each in again.offline] == ["m3"]
+    await again.inboxes.aclose()
+    assert [each.deliveries for each in await store.pending("ann", now=EPOCH)] == [2, 2, 1]
+    await store.aclose()
 
 
 async def test_a_hook_that_fails_is_reported(build: Build) -> None:
