@@ -15,6 +15,10 @@ text of an exception, never by what a web framework's flags say.
 
 It is a machine of plain calls: what has to wait waits in the transport, which calls back.
 It is never restarted, because its client comes back by itself.
+
+A client that does not keep up has an *episode*: from its first loss, or from when too much waits for
+it, until nothing waits. Within one it may be slow (:mod:`actors.slow_rule`), and its mailbox is
+squeezed as long as it is. Who keeps up has none, and pays for none.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeVar
 
@@ -33,9 +38,10 @@ from actors.mailbox import Mailbox, MailboxStatistics
 from actors.messages import Chunk
 from actors.overflow import DropReason, Offer
 from actors.receipts import FlushLatch
+from actors.slow_rule import SlowRule, Turn
 from actors.timers import Timer
 
-__all__ = ["ConnectionActor", "ConnectionState"]
+__all__ = ["LOST", "ConnectionActor", "ConnectionState", "Patience"]
 
 T = TypeVar("T")
 
@@ -48,12 +54,60 @@ WRITE_BYTES = 16 * 1024
 """Waiting bytes that leave in one write at most, so that a slow client's deadline is fair."""
 
 
+LOST = (DropReason.SEND_FAILED, DropReason.CLOSED)
+"""Why messages are lost after they were accepted: the socket ended, or the runtime did."""
+
+
 class ConnectionState(IntEnum):
     """Life of a connection; it only ever moves down this list."""
 
     OPEN = 0
     CLOSING = 1
     CLOSED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """
+    How long a connection bears with its client; one object for all connections.
+
+    Attributes:
+        send: Longest time in seconds that the transport may hold a chunk back.
+        close: Longest time in seconds from :meth:`ConnectionActor.close` to the end, flush included.
+        slow: Seconds that the mailbox may be above its soft bounds without a break; then the client
+            is slow.
+    """
+
+    send: float = 10.0
+    close: float = 10.0
+    slow: float = 5.0
+
+
+class _Episode:
+    """
+    What is known of a client that does not keep up, until nothing waits for it.
+
+    Attributes:
+        dropped: Messages lost since it began.
+        slow: Whether its client was found to be slow, which is told once.
+        above: Whether the mailbox was above its soft bounds when that was looked at last.
+        rule: Decides whether the client is slow; None while there is nothing to remember.
+        timer: Looks again; it may ring in vain, so that not every rise makes one.
+    """
+
+    __slots__ = ("above", "dropped", "rule", "slow", "timer")
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self.slow = False
+        self.above = False
+        self.rule: SlowRule | None = None
+        self.timer: Timer | None = None
+
+    @property
+    def matters(self) -> bool:
+        """Whether there is anything to remember."""
+        return bool(self.dropped or self.slow or self.rule or self.timer)
 
 
 class ConnectionActor(Actor[Chunk]):
@@ -65,21 +119,20 @@ class ConnectionActor(Actor[Chunk]):
         transport: The socket; nobody else may write to it or close it.
         encoder: Its wire format.
         listener: Told of its end, and of the losses of a slow client.
-        send_timeout: Longest time in seconds that the transport may hold a chunk back.
-        close_timeout: Longest time in seconds from :meth:`close` to the end, flush included.
+        patience: How long it bears with its client.
 
     Attributes:
         state: Where it is in its life.
         reason: Why it ended; None while it is open.
         written: Messages that the transport has taken.
-        lost: Messages that were accepted and then lost to a failed or closed socket.
+        lost: Messages that were accepted and then lost to a failed or closed socket. The mailbox
+            has counted them under the classes of their rooms, for one of :data:`LOST`.
     """
 
     repeats_turns = False  # it is the transport that says when it takes more
 
     __slots__ = (
         "_close_sent",
-        "_close_timeout",
         "_deadline",
         "_due",
         "_episode",
@@ -87,6 +140,7 @@ class ConnectionActor(Actor[Chunk]):
         "_landing_latches",
         "_latches",
         "_listener",
+        "_patience",
         "_rings",
         "_silent",
         "_sources",
@@ -96,7 +150,6 @@ class ConnectionActor(Actor[Chunk]):
         "lost",
         "ready",
         "reason",
-        "send_timeout",
         "state",
         "written",
     )
@@ -108,8 +161,7 @@ class ConnectionActor(Actor[Chunk]):
         encoder: Encoder,
         listener: ConnectionListener[ConnectionActor],
         *,
-        send_timeout: float = 10.0,
-        close_timeout: float = 10.0,
+        patience: Patience = Patience(),
     ) -> None:
         self.identity = identity
         self.encoder = encoder
@@ -120,8 +172,7 @@ class ConnectionActor(Actor[Chunk]):
         self.lost = 0
         self._transport = transport
         self._listener = listener
-        self.send_timeout = send_timeout
-        self._close_timeout = close_timeout
+        self._patience = patience
         self._in_flight: Chunk | None = None  # what the transport holds back
         self._due: float | None = None  # deadline of what is in flight, then of the close
         self._deadline: Timer | None = None  # looks whether that has passed
@@ -130,8 +181,13 @@ class ConnectionActor(Actor[Chunk]):
         self._silent = False
         self._latches: list[FlushLatch] | None = None  # of what waits
         self._landing_latches: list[FlushLatch] | None = None  # of what is in flight
-        self._episode: int | None = None  # messages lost since the client began to lag
+        self._episode: _Episode | None = None  # of a client that does not keep up
         self._sources: deque[Source] | None = None  # what it pulls from when nothing else waits
+
+    @property
+    def send_timeout(self) -> float:
+        """Longest time in seconds that the transport may hold a chunk back."""
+        return self._patience.send
 
     def on_start(self) -> None:
         """Take the transport over."""
@@ -154,9 +210,12 @@ class ConnectionActor(Actor[Chunk]):
             return _ACCEPTED
         if self.state is not ConnectionState.OPEN:
             return Offer.CLOSED
-        offer = self.cell.mailbox.offer(chunk)
+        mailbox = self.cell.mailbox
+        offer = mailbox.offer(chunk)
         if offer is Offer.OVERFLOWED:
             self.close(ExitReason(Ending.SLOW, CloseCode.SLOW, "mailbox overflow"))
+        elif mailbox.above_soft is not ((episode := self._episode) is not None and episode.above):
+            self._look()
         return offer
 
     async def deliver_when_space(self, chunk: Chunk, *, timeout: float) -> Offer:
@@ -227,21 +286,17 @@ class ConnectionActor(Actor[Chunk]):
         """
         if self.state is not ConnectionState.OPEN:
             return
-        self.state = ConnectionState.CLOSING
-        self.reason = reason
-        self.ready = False
         self._silent = silent
-        self._sources = None
-        self._tell(self._listener.connection_ended, reason)
+        self._leave_open(reason)
         if reason.ending is Ending.DISCONNECTED:
             self._finish()
             return
         if flush:
             self.cell.mailbox.seal()
         else:
-            self.cell.mailbox.close()
+            self.cell.mailbox.close(DropReason.SEND_FAILED)
             self._tell_latches(False)
-        self._set_deadline(self._close_timeout)
+        self._set_deadline(self._patience.close)
         if self._in_flight is None:
             self._advance()
 
@@ -283,6 +338,8 @@ class ConnectionActor(Actor[Chunk]):
         if self.state is ConnectionState.OPEN and self._in_flight is None:
             self.ready = False
             self._advance()
+        if self._episode is not None or mailbox.above_soft:
+            self._look()
 
     def on_stop(self, reason: ExitReason) -> Awaitable[None] | None:
         """End with the runtime, if nothing ended it before."""
@@ -301,6 +358,8 @@ class ConnectionActor(Actor[Chunk]):
             return
         self._landed()
         self._advance()
+        if self._episode is not None:
+            self._look()
 
     def transport_failed(self, error: BaseException) -> None:
         """End: nothing can be written any more, because the peer is gone or something is wrong."""
@@ -336,15 +395,21 @@ class ConnectionActor(Actor[Chunk]):
         self.ready = False
         self._in_flight = chunk
         if self.state is ConnectionState.OPEN:
-            self._set_deadline(self.send_timeout)
+            self._set_deadline(self._patience.send)
 
     def _failed(self, chunk: Chunk, error: BaseException) -> None:
         """A socket may fail in any way; it is its end."""
-        self.lost += chunk.count
+        self._lose(chunk)
         self.transport_failed(error)
         chunk.settle(False)
         if not isinstance(error, Exception | asyncio.CancelledError):
             raise error
+
+    def _lose(self, chunk: Chunk) -> None:
+        """Count what the socket had in hand, and never took, under the classes of its messages."""
+        self.lost += chunk.count
+        for part in chunk.parts or (chunk,):
+            self.missed(part.count, DropReason.SEND_FAILED, part.feed)
 
     def _landed(self) -> None:
         """What was in flight is written."""
@@ -375,8 +440,7 @@ class ConnectionActor(Actor[Chunk]):
         elif self.state is ConnectionState.OPEN:
             self.ready = True
             if self._episode is not None:
-                dropped, self._episode = self._episode, None
-                self._tell(self._listener.connection_caught_up, dropped)
+                self._end_episode()
             if self._sources is not None:
                 self._pull()
 
@@ -423,13 +487,19 @@ class ConnectionActor(Actor[Chunk]):
         if done:
             self._finish()
 
+    def _leave_open(self, reason: ExitReason) -> None:
+        """Take nothing more, and say so."""
+        self.state = ConnectionState.CLOSING
+        self.reason = reason
+        self.ready = False
+        self._sources = None
+        if self._episode is not None:
+            self._drop_episode()
+        self._tell(self._listener.connection_ended, reason)
+
     def _fail(self, reason: ExitReason) -> None:
         if self.state is ConnectionState.OPEN:
-            self.state = ConnectionState.CLOSING
-            self.reason = reason
-            self.ready = False
-            self._sources = None
-            self._tell(self._listener.connection_ended, reason)
+            self._leave_open(reason)
         self._give_up()
 
     def _missed_deadline(self) -> None:
@@ -437,7 +507,7 @@ class ConnectionActor(Actor[Chunk]):
             ExitReason(
                 Ending.SEND_TIMEOUT,
                 CloseCode.WRITE_ERROR,
-                f"the socket took nothing for {self.send_timeout} s",
+                f"the socket took nothing for {self._patience.send} s",
             )
         )
 
@@ -457,9 +527,9 @@ class ConnectionActor(Actor[Chunk]):
             self._deadline = None
         if self._in_flight is not None:
             chunk, self._in_flight = self._in_flight, None
-            self.lost += chunk.count
+            self._lose(chunk)
             chunk.settle(False)
-        self.cell.mailbox.close()
+        self.cell.mailbox.close(DropReason.SEND_FAILED)
         self._tell_latches(False)
         assert self.reason is not None
         del self._transport  # which knows its listener: a socket must not wait for a collection
@@ -482,14 +552,86 @@ class ConnectionActor(Actor[Chunk]):
             for latch in latches or ():
                 latch.count_down(False)
 
+    # Clients that do not keep up.
+
     def _dropped(self, chunk: Chunk, reason: DropReason) -> None:
-        if reason is DropReason.CLOSED:
+        if reason in LOST:
             self.lost += chunk.count
         elif self.state is ConnectionState.OPEN:
-            begins = self._episode is None
-            self._episode = (self._episode or 0) + chunk.count
+            if self._episode is None:
+                self._episode = _Episode()
+            begins = not self._episode.dropped
+            self._episode.dropped += chunk.count
             if begins:
                 self._tell(self._listener.connection_lagging, reason)
+
+    def _look(self) -> None:
+        """
+        Ask the rule whether the client is slow, or keeps up again, and do what follows from it.
+
+        It has to be asked when the mailbox has come above its soft bounds or is above them no more,
+        after something was taken in an episode, and when the rule wants to look again.
+        """
+        if self.state is not ConnectionState.OPEN:
+            return
+        mailbox = self.cell.mailbox
+        above = mailbox.above_soft
+        episode = self._episode
+        if episode is None:
+            if not above:
+                return
+            episode = self._episode = _Episode()
+        episode.above = above
+        if above and episode.rule is None:
+            episode.rule = SlowRule(self._patience.slow)
+        if episode.rule is not None:
+            self._judge(episode, episode.rule)
+        if self._episode is episode and not episode.matters:
+            self._episode = None
+
+    def _judge(self, episode: _Episode, rule: SlowRule) -> None:
+        runtime = self.cell.runtime
+        mailbox = self.cell.mailbox
+        now = runtime.clock()
+        turn = rule.look(above=episode.above, below_half=mailbox.below_half, now=now)
+        if turn is Turn.SLOW:
+            self._squeeze(episode)
+        elif turn is Turn.KEEPS_UP:
+            mailbox.relax()
+        if self._episode is not episode:  # whoever was told of a loss has ended it
+            return
+        if rule.over:
+            episode.rule = None
+        elif rule.look_at is not None and episode.timer is None:
+            episode.timer = runtime.call_later(rule.look_at - now, self._look_again)
+
+    def _look_again(self) -> None:
+        assert self._episode is not None  # which takes its timer with it
+        self._episode.timer = None
+        self._look()
+
+    def _squeeze(self, episode: _Episode) -> None:
+        """Keep no more for a slow client than the soft bounds allow, or end it."""
+        if not episode.slow:
+            episode.slow = True
+            self._tell(self._listener.connection_slow, self.statistics())
+        if self._episode is episode and self.cell.mailbox.squeeze():
+            text = f"too much waited for {self._patience.slow:.3g} s"
+            self.close(ExitReason(Ending.SLOW, CloseCode.SLOW, text))
+
+    def _end_episode(self) -> None:
+        """Nothing waits any more: who keeps up has the bounds that its mailbox was made with."""
+        episode = self._drop_episode()
+        pass
+        if episode.dropped or episode.slow:
+            self._tell(self._listener.connection_caught_up, episode.dropped)
+
+    def _drop_episode(self) -> _Episode:
+        episode, self._episode = self._episode, None
+        assert episode is not None
+        if episode.timer is not None:
+            episode.timer.cancel()
+        return episode
 
     def _set_deadline(self, seconds: float) -> None:
         """

@@ -14,6 +14,7 @@ from actors.positions import Position
 
 if TYPE_CHECKING:
     from actors.exits import ExitReason
+    from actors.mailbox import MailboxStatistics
     from actors.messages import Chunk, Frame
     from actors.notices import Notice
     from actors.overflow import DropReason, Offer
@@ -277,8 +278,20 @@ class ConnectionListener(Protocol[ConnectionT_contra]):
         """It has begun to lose messages: once an episode."""
         ...
 
+    def connection_slow(self, connection: ConnectionT_contra, mailbox: MailboxStatistics) -> None:
+        """
+        Too much has waited for it for too long: told once an episode.
+
+        Its mailbox, as it is now, will be squeezed.
+        """
+        ...
+
     def connection_caught_up(self, connection: ConnectionT_contra, dropped: int) -> None:
-        """Its mailbox is empty again, after it lost ``dropped`` messages in the episode."""
+        """
+        Its mailbox is empty again, after it lost ``dropped`` messages in the episode.
+
+        Told at the end of each that :meth:`connection_lagging` or :meth:`connection_slow` was told of.
+        """
         ...
 
 

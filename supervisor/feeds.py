@@ -22,6 +22,7 @@ from actors.replay import Replay
 from actors.runtime import Runtime
 from supervisor.codecs.json import JsonCodec
 from supervisor.history.base import Entry, History, Page, Record
+from supervisor.inbox.base import Inbox
 from supervisor.policies import RoomPolicies, RoomPolicy
 
 __all__ = ["Feeds", "HistorySlice", "KeptMessage", "StoredRoom", "entry_of"]
@@ -36,12 +37,16 @@ class Feeds:
     Attributes:
         policies: Policies by the pattern of rooms.
         history: Keeps the messages.
-        codec: What they are encoded with.
+        inbox: Keeps who is addressed by alert rooms.
+        codec: What messages are encoded with.
     """
 
-    def __init__(self, policies: RoomPolicies, history: History, codec: JsonCodec) -> None:
+    def __init__(
+        self, policies: RoomPolicies, history: History, inbox: Inbox, codec: JsonCodec
+    ) -> None:
         self.policies = policies
         self.history = history
+        self.inbox = inbox
         self.codec = codec
 
     def open(

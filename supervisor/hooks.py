@@ -11,6 +11,7 @@ from typing import Any
 from actors.interfaces import FaultReporter
 from actors.runtime import Runtime
 from supervisor.connection import ClosedConnection, Connection
+from supervisor.important import ImportantMessage
 
 __all__ = ["HookCaller", "Hooks"]
 
@@ -32,11 +33,14 @@ class Hooks:
         on_join: Called with the connection and the room, once a membership.
         on_leave: Called with the connection and the room, once a membership that began.
         on_close: Called with what is remembered of it, once a connection.
+        on_offline: Called with an important message whose user is not connected when it is sent,
+            and with one that was given up: for mail, or a push.
     """
 
     on_join: Callable[[Connection, Any], Awaitable[None] | None] | None = None
     on_leave: Callable[[Connection, Any], Awaitable[None] | None] | None = None
     on_close: Callable[[ClosedConnection], Awaitable[None] | None] | None = None
+    on_offline: Callable[[ImportantMessage], Awaitable[None] | None] | None = None
 
 
 class HookCaller:
@@ -66,6 +70,10 @@ class HookCaller:
     def closed(self, closed: ClosedConnection) -> None:
         """Call ``on_close``."""
         self._call("on_close", self._hooks.on_close, closed)
+
+    def offline(self, message: ImportantMessage) -> None:
+        """Call ``on_offline``."""
+        self._call("on_offline", self._hooks.on_offline, message)
 
     def _call(
         self, name: str, hook: Callable[..., Awaitable[None] | None] | None, *arguments: object

@@ -18,11 +18,11 @@ from typing import Any
 
 from actors.actor import Actor
 from actors.cell import Cell
-from actors.connection import ConnectionActor
+from actors.connection import ConnectionActor, Patience
 from actors.errors import MessageTooLarge, WrongLoop
 from actors.exits import CloseCode, Ending, ExitReason
 from actors.interfaces import Encoder
-from actors.mailbox import Mailbox
+from actors.mailbox import Mailbox, MailboxStatistics
 from actors.messages import Chunk, Frame
 from actors.overflow import DropReason
 from actors.receipts import FlushLatch
@@ -36,7 +36,11 @@ from supervisor.endpoints import Endpoints
 from supervisor.errors import ConnectionRefused
 from supervisor.feeds import Feeds
 from supervisor.hooks import HookCaller, Hooks
+from supervisor.important import ImportantMessage, Letters
+from supervisor.inboxes import Inboxes
 from supervisor.liveness import watch_liveness
+from supervisor.neighbours import Neighbours
+from supervisor.redelivery import RedeliveryRules
 from supervisor.registry import Registry
 from supervisor.rooms import Rooms, user_room
 from supervisor.server_signals import served_by_uvicorn, when_uvicorn_stops
@@ -59,12 +63,15 @@ class Node:
         hooks: The application's.
         closed: Called with each reaped connection.
         feeds: What rooms are to keep, and where.
+        letters: Makes what clients get of important messages.
+        neighbours: The other nodes of the process.
 
     Attributes:
         registry: Who is connected.
         rooms: The rooms that anybody is in.
         delivery: The way for publications, from any thread.
         endpoints: Tasks of the application that hold connections open.
+        inboxes: Important messages of users that are connected here.
         dropped: Messages lost since the start, by reason, without those that registered
             connections count themselves.
         refusals: Connections refused since the start, by close code.
@@ -78,7 +85,10 @@ class Node:
         settings: Settings,
         hooks: Hooks,
         closed: Callable[[ClosedConnection], None],
+        *,
         feeds: Feeds,
+        letters: Letters,
+        neighbours: Neighbours,
     ) -> None:
         self.settings = settings
         self.runtime = Runtime(on_exit=self._actor_exited, on_fault=self._fault)
@@ -96,12 +106,31 @@ class Node:
             self.registry,
             self._hooks,
             feeds=feeds,
+            on_member=self._member_changed,
             on_fault=self._fault,
             dropped=self.dropped,
         )
         self.delivery = Delivery(self.loop, self.rooms, settings)
         self.endpoints = Endpoints(self.runtime, settings)
+        self.inboxes = Inboxes(
+            self.runtime,
+            self.registry,
+            feeds.inbox,
+            frame=letters.frame,
+            on_offline=lambda message: self._hooks.offline(ImportantMessage.of(message)),
+            on_loss=self._alerts_lost,
+            rules=RedeliveryRules(
+                window=settings.inbox_window,
+                ack_wait=settings.ack_wait,
+                max_deliveries=settings.max_deliveries,
+            ),
+            capacity=settings.inbox_capacity,
+            neighbours=neighbours,
+        )
         self._admission = Admission(settings, self.registry)
+        self._patience = Patience(
+            settings.send_timeout, settings.close_timeout, settings.slow_grace
+        )
         self._closed = closed
         self._refusals_logged: dict[int, float] = {}  # by close code: when last
         self._all_closed: asyncio.Future[None] | None = None
@@ -195,13 +224,15 @@ class Node:
             transport,
             encoder,
             self,
-            send_timeout=settings.send_timeout,
-            close_timeout=settings.close_timeout,
+            patience=self._patience,
         )
         self.registry.add(connection)
         self.open += 1
         mailbox: Mailbox[Chunk] = Mailbox(
-            settings.mailbox_messages, settings.mailbox_bytes, settings.overflow
+            settings.mailbox_messages,
+            settings.mailbox_bytes,
+            settings.overflow,
+            slow_share=settings.slow_share,
         )
         self.runtime.spawn(actor, mailbox, name=f"connection {connection.id}")
         watch_liveness(connection, self.runtime, settings, self.end)
@@ -298,6 +329,7 @@ class Node:
         self.registry.remove(connection)
         self.dropped.update(closed.dropped)
         self.rooms.leave_all(connection)
+        self.inboxes.gone(connection)
         self._closed(closed)
         self._hooks.closed(closed)
         self.endpoints.client_gone(connection, reason)
@@ -340,6 +372,7 @@ class Node:
         self._forget_signals()
         deadline = self.runtime.clock() + timeout
         await self.drain(timeout)
+        await self.inboxes.aclose(max(0.0, deadline - self.runtime.clock()))
         await self._hooks.finish(max(0.0, deadline - self.runtime.clock()))
         await self.runtime.aclose(timeout)
 
@@ -380,10 +413,38 @@ class Node:
             waiting=len(actor.cell.mailbox),
         )
 
+    def connection_slow(self, actor: ConnectionActor, mailbox: MailboxStatistics) -> None:
+        """Log that it is slow: once an episode."""
+        connection = self.registry.bound_to(actor)
+        self._log.warning(
+            "connection.slow",
+            connection=connection.id,
+            user=connection.user,
+            waiting=mailbox.depth,
+            bytes=mailbox.size,
+        )
+
     def connection_caught_up(self, actor: ConnectionActor, dropped: int) -> None:
         """Log the end of an episode."""
         connection = self.registry.bound_to(actor)
         self._log.warning("mailbox.recovered", connection=connection.id, dropped=dropped)
+
+    # What rooms and inboxes tell.
+
+    def _member_changed(self, connection: Connection, room: Hashable, is_member: bool) -> None:
+        """Let the inboxes know where a user can be given messages."""
+        if connection.reason is not None:
+            return
+        if room == user_room(connection.user):
+            if is_member:
+                self.inboxes.connected(connection)
+        elif is_member:
+            self.inboxes.joined(connection, room)
+        else:
+            self.inboxes.left(connection, room)
+
+    def _alerts_lost(self, count: int, reason: str) -> None:
+        self.dropped[reason] += count
 
     # What the runtime tells.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING
 
 from actors.errors import MailboxFull, MessageTooLarge
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from supervisor.brokers.base import Broker
     from supervisor.codecs.json import JsonCodec
     from supervisor.history.base import History
+    from supervisor.important import Letters
+    from supervisor.inbox.base import Inbox, InboxMessage, InboxUser
+    from supervisor.node import Node
     from supervisor.policies import RoomPolicies, RoomPolicy
     from supervisor.settings import Settings
 
@@ -45,7 +48,11 @@ class Publisher:
         policies: What rooms keep.
         broker: Takes what is to be routed.
         history: Keeps what is to be kept.
+        inbox: Knows who is addressed by alert rooms.
+        letters: Makes messages of inboxes.
         codec: Encodes; what it cannot express is refused.
+        open_node: Returns the node of the running loop.
+        nodes: Returns all nodes.
     """
 
     def __init__(
@@ -53,9 +60,18 @@ class Publisher:
         settings: Settings,
         policies: RoomPolicies,
         broker: Broker,
+        *,
         history: History,
+        inbox: Inbox,
+        letters: Letters,
         codec: JsonCodec,
+        open_node: Callable[[], Node],
+        nodes: Callable[[], list[Node]],
     ) -> None:
+        self._inbox = inbox
+        self._letters = letters
+        self._open_node = open_node
+        self._nodes = nodes
         self._settings = settings
         self._policies = policies
         self._broker = broker
@@ -125,6 +141,8 @@ class Publisher:
         """Publish, and return what became of it; see :meth:`supervisor.supervisor.Supervisor.publish`."""
         room = publication.room
         policy = self._policies.resolve(room)
+        if policy.feed == "alert" and expect_offset is None:
+            return await self._alert(publication, policy, idempotency_key)
         if not policy.keeps:
             if idempotency_key is not None or expect_offset is not None:
                 raise InvalidPublication(
@@ -160,6 +178,9 @@ class Publisher:
         """Publish without waiting, from any thread."""
         room = publication.room
         policy = self._policies.resolve(room)
+        if policy.feed == "alert":
+            self._alert_nowait(publication, policy, idempotency_key)
+            return
         if not policy.keeps:
             if idempotency_key is not None:
                 raise InvalidPublication(f"room {room!r} keeps nothing, not even idempotency_key")
@@ -173,6 +194,60 @@ class Publisher:
                 self._log.error("history.refused", room=room, reason=str(outcome))
 
         self._append(publication, policy, idempotency_key, None, done)
+
+    async def send_important(
+        self,
+        user: InboxUser,
+        publication: Publication,
+        *,
+        lasts: float,
+        idempotency_key: str | None = None,
+    ) -> Receipt:
+        """Put ``publication`` into the inbox of ``user``; it lasts so many seconds."""
+        messages = self._letters.write(
+            publication, [user], room=None, lasts=lasts, idempotency_key=idempotency_key
+        )
+        return await self._put(messages)
+
+    async def _alert(
+        self, publication: Publication, policy: RoomPolicy, idempotency_key: str | None
+    ) -> Receipt:
+        """Put ``publication`` into the inbox of everybody who subscribed to its room."""
+        room = publication.room
+        assert isinstance(room, str)  # no other room has a policy
+        assert policy.expires_after is not None  # alert rooms have one
+        messages = self._letters.write(
+            publication,
+            await self._inbox.subscribers(room),
+            room=room,
+            lasts=policy.expires_after,
+            idempotency_key=idempotency_key,
+        )
+        return await self._put(messages)
+
+    async def _put(self, messages: Sequence[InboxMessage]) -> Receipt:
+        if not messages:
+            return Receipt()
+        kept = await self._open_node().inboxes.put(messages)
+        return Receipt(len(kept.new), repeated=not kept.new)
+
+    def _alert_nowait(
+        self, publication: Publication, policy: RoomPolicy, idempotency_key: str | None
+    ) -> None:
+        nodes = self._nodes()
+        node = next((node for node in nodes if node.delivery.local), nodes[0] if nodes else None)
+        if node is None:
+            raise StoreUnavailable(
+                "no event loop runs yet that could take an alert: await publish() on one"
+            )
+
+        async def alert() -> None:
+            await self._alert(publication, policy, idempotency_key)
+
+        def post() -> None:
+            node.runtime.run(alert(), name="alert")
+
+        node.delivery.post(post)
 
     def _append(
         self,

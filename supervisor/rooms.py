@@ -8,7 +8,7 @@ members, and passes joins and leaves on to them.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,9 +29,10 @@ from actors.replay import JoinReply, Replay
 from actors.room import RoomActor
 from actors.runtime import Runtime
 from supervisor.connection import Connection
-from supervisor.errors import JoinRefused, NotAMember, StoreUnavailable
+from supervisor.errors import InvalidPublication, JoinRefused, NotAMember, StoreUnavailable
 from supervisor.feeds import Feeds
 from supervisor.hooks import HookCaller
+from supervisor.important import inbox_user
 from supervisor.policies import RoomPolicy
 from supervisor.registry import Registry
 from supervisor.restart import RestartWindow
@@ -113,10 +114,12 @@ class Rooms:
         hooks: HookCaller,
         *,
         feeds: Feeds,
+        on_member: Callable[[Connection, Hashable, bool], None],
         on_fault: FaultReporter,
         dropped: Counter[str],
     ) -> None:
         self._feeds = feeds
+        self._on_member = on_member  # told of a user's connection, and whether it is in it now
         self.failed: deque[Hashable] = deque(maxlen=FAILED_ROOMS)
         self.dropped = dropped
         self._runtime = runtime
@@ -177,6 +180,8 @@ class Rooms:
             raise JoinRefused(CloseCode.ROOM_LIMIT, f"a connection may be in {limit} rooms")
         names[name] = None
         try:
+            if self._feeds.policies.resolve(name).feed == "alert":
+                await self._subscribe(connection, name)
             return await self._ask_to_join(connection, name, replay, internal=False)
         except BaseException as error:
             names.pop(name, None)
@@ -186,6 +191,32 @@ class Rooms:
             if isinstance(error, StoreUnavailable):
                 raise JoinRefused(CloseCode.ROOM_FAILED, f"room {name} cannot be read") from error
             raise
+
+    async def _subscribe(self, connection: Connection, name: Hashable) -> None:
+        """Have what is published to an alert room put into the inbox of the user, from now on."""
+        assert isinstance(name, str)  # no other room has a policy
+        if connection.user is None:
+            raise JoinRefused(
+                CloseCode.PERMISSION_DENIED,
+                f"room {name} is of the class alert, for users only: the session has no user=",
+            )
+        try:
+            user = inbox_user(connection.user)
+        except InvalidPublication as error:
+            raise JoinRefused(CloseCode.PERMISSION_DENIED, str(error)) from error
+        await self._feeds.inbox.subscribe(name, user)
+
+    def _unsubscribe(self, connection: Connection, name: str) -> None:
+        """Undo that, unless the user is in the room with another connection."""
+        user = connection.user
+        others = self._registry.of_user(user) if user is not None else []
+        if any(other is not connection and name in other.room_names for other in others):
+            return
+
+        async def unsubscribe() -> None:
+            await self._feeds.inbox.unsubscribe(name, inbox_user(user))
+
+        self._runtime.run(unsubscribe(), name="unsubscribe")
 
     async def join_internal(self, connection: Connection) -> None:
         """
@@ -241,6 +272,8 @@ class Rooms:
             raise NotAMember(f"connection {connection.id} is not in room {name!r}")
         del connection.room_names[name]
         self.tell_leave(connection, name)
+        if isinstance(name, str) and self._feeds.policies.resolve(name).feed == "alert":
+            self._unsubscribe(connection, name)
 
     def leave_all(self, connection: Connection) -> None:
         """End every membership of a connection that was reaped."""
@@ -332,6 +365,8 @@ class Rooms:
         if connection is None:  # it ended while the join waited; its leave waits behind it
             return
         connection.memberships += 1
+        if connection.user is not None:
+            self._on_member(connection, room, True)
         if not self._hooks.follow_rooms or room not in connection.room_names:
             return
         if connection.hooked_rooms is None:
@@ -346,6 +381,8 @@ class Rooms:
         if connection is None:
             return
         connection.memberships -= 1
+        if connection.user is not None:
+            self._on_member(connection, room, False)
         if connection.hooked_rooms is not None and room in connection.hooked_rooms:
             connection.hooked_rooms.discard(room)
             self._hooks.left(connection, room)

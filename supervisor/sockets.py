@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -210,9 +210,16 @@ def adopt(
     return connection
 
 
-def detach(node: Node, connection: Connection) -> bool:
+def detach(
+    node: Node, connection: Connection, heard: Callable[[str | bytes], None] | None = None
+) -> bool:
     """
     Leave the socket to its actor: the endpoint, which neither sends nor receives, may return.
+
+    Args:
+        node: The node of the connection.
+        connection: Whose socket it is.
+        heard: Called with every message of the client, before that is let go.
 
     Returns:
         Whether that is possible: only where the server lets actors write.
@@ -223,7 +230,16 @@ def detach(node: Node, connection: Connection) -> bool:
     node.endpoints.ended(connection)
     connection.supervised = False
     node.registry.forget_socket(connection)
-    wire.keep_open(inbound.let_go)
+    let_go = inbound.let_go
+    if heard is None:
+        wire.keep_open(let_go)
+        return True
+
+    def hear(message: str | bytes) -> bool:
+        heard(message)
+        return let_go(message)
+
+    wire.keep_open(hear)
     return True
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
+from supervisor.errors import StoreUnavailable
 from supervisor.history.base import History
 from supervisor.history.memory import MemoryHistory
+from supervisor.inbox.base import Inbox
+from supervisor.inbox.memory import MemoryInbox
 from supervisor.settings import Settings
 from supervisor.telemetry.logging import event_logger
 
@@ -21,11 +23,13 @@ class Stores:
 
     Attributes:
         history: Keeps the messages of rooms.
+        inbox: Keeps the important messages of users.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._log = event_logger()
         self.history = self._history(settings)
+        self.inbox = self._inbox(settings)
         self._opened = False
 
     async def open(self) -> None:
@@ -37,17 +41,19 @@ class Stores:
         """
         if not self._opened:
             await self.history.open()
+            await self.inbox.open()
             self._opened = True
 
     async def aclose(self) -> None:
         """Write what waits, and close. Idempotent."""
         self._opened = False
+        await self.inbox.aclose()
         await self.history.aclose()
 
     @property
     def healthy(self) -> bool:
         """Whether they keep what they promise."""
-        return self.history.healthy
+        return self.history.healthy and self.inbox.healthy
 
     def _history(self, settings: Settings) -> History:
         if not settings.history.startswith(SQLITE):
@@ -57,11 +63,22 @@ class Stores:
         return SqliteHistory(
             Path(settings.history.removeprefix(SQLITE)),
             on_failure=settings.store_failure,
-            on_fallback=self._fell_back("history"),
+            on_fallback=self._history_fell_back,
         )
 
-    def _fell_back(self, store: str) -> Callable[[str, Exception], None]:
-        def tell(text: str, error: Exception) -> None:
-            self._log.critical(f"{store}.fallback", reason=text, error=repr(error))
+    def _inbox(self, settings: Settings) -> Inbox:
+        if not settings.inbox.startswith(SQLITE):
+            return MemoryInbox()
+        from supervisor.inbox.sqlite import SqliteInbox  # noqa: PLC0415 - Python may lack it
 
-        return tell
+        return SqliteInbox(
+            Path(settings.inbox.removeprefix(SQLITE)),
+            on_failure=settings.store_failure,
+            on_fall_back=self._inbox_fell_back,
+        )
+
+    def _history_fell_back(self, text: str, error: Exception) -> None:
+        self._log.critical("history.fallback", reason=text, error=repr(error))
+
+    def _inbox_fell_back(self, error: StoreUnavailable) -> None:
+        self._log.critical("inbox.fallback", reason=str(error))

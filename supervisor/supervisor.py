@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Collection,
     Coroutine,
     Hashable,
+    Iterator,
     Mapping,
     Sequence,
 )
 from contextlib import asynccontextmanager
 from enum import IntEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from actors.exits import CloseCode, Ending, ExitReason
@@ -32,10 +36,12 @@ from supervisor.brokers.memory import MemoryBroker
 from supervisor.codecs.formats import Formats
 from supervisor.connection import ClosedConnection, Connection
 from supervisor.delivery import FAR_TIMEOUT, FarCall
-from supervisor.errors import Drained, NotStarted, UnknownConnection
+from supervisor.errors import Drained, InvalidPublication, NotStarted, UnknownConnection
 from supervisor.feeds import Feeds, HistorySlice
 from supervisor.history.base import PAGE_RECORDS
 from supervisor.hooks import Hooks
+from supervisor.important import ImportantMessage, Letters, inbox_user
+from supervisor.inbox.base import InboxMessage, InboxUser
 from supervisor.node import Node
 from supervisor.policies import RoomPolicies
 from supervisor.publishing import Publisher
@@ -76,6 +82,8 @@ class Supervisor:
         on_join: Called with connection and room, once a membership.
         on_leave: Called with connection and room, once a membership.
         on_close: Called with a :class:`~supervisor.registry.ClosedConnection`, once a connection.
+        on_offline: Called with an :class:`~supervisor.important.ImportantMessage` whose user is not
+            connected when it is sent, and with one that was given up.
         arguments: Settings by name.
 
     Attributes:
@@ -97,6 +105,7 @@ class Supervisor:
         on_join: Callable[[Connection, Any], Awaitable[None] | None] | None = None,
         on_leave: Callable[[Connection, Any], Awaitable[None] | None] | None = None,
         on_close: Callable[[ClosedConnection], Awaitable[None] | None] | None = None,
+        on_offline: Callable[[ImportantMessage], Awaitable[None] | None] | None = None,
         **arguments: Any,
     ) -> None:
         if settings is not None and arguments:
@@ -105,13 +114,22 @@ class Supervisor:
         self.state = SupervisorState.NEW
         self.formats = Formats()
         self.json = self.formats.json
-        self._hooks = Hooks(on_join, on_leave, on_close)
+        self._hooks = Hooks(on_join, on_leave, on_close, on_offline)
         self._broker: Broker = MemoryBroker()
         self._stores = Stores(self.settings)
         policies = RoomPolicies(self.settings.rooms)
-        self._feeds = Feeds(policies, self._stores.history, self.json)
+        self._feeds = Feeds(policies, self._stores.history, self._stores.inbox, self.json)
+        self._letters = Letters(self.formats)
         self._publisher = Publisher(
-            self.settings, policies, self._broker, self._stores.history, self.json
+            self.settings,
+            policies,
+            self._broker,
+            history=self._stores.history,
+            inbox=self._stores.inbox,
+            letters=self._letters,
+            codec=self.json,
+            open_node=self.open_node,
+            nodes=lambda: self.nodes,
         )
         self._nodes: dict[asyncio.AbstractEventLoop, Node] = {}  # replaced, never changed
         self._lock = threading.Lock()  # of _nodes' changes
@@ -396,10 +414,99 @@ class Supervisor:
         return await self._publisher.end(room_name(room))
 
     async def send_to_user(
-        self, user: Hashable, data: object, *, exclude: object = None
+        self,
+        user: Hashable,
+        data: object,
+        *,
+        exclude: object = None,
+        important: bool = False,
+        expires_after: float | None = None,
+        idempotency_key: str | None = None,
     ) -> Receipt:
-        """Publish to every connection of ``user``; as :meth:`publish`."""
-        return await self.publish_to(user_room(user), data, exclude=exclude)
+        """
+        Publish to every connection of ``user``; as :meth:`publish`.
+
+        An important message is put into the inbox of the user before this returns, and is given to
+        the user's connections, now or when there is one, until one of them acknowledges it.
+
+        Args:
+            user: Who; a ``str`` or an ``int`` for an important message.
+            data: See the class.
+            exclude: Who does not get it; not for important messages.
+            important: Whether it has to arrive.
+            expires_after: Seconds until an important message is given up; the setting
+                ``important_expires`` by default.
+            idempotency_key: Of several important messages to the user with this key, only the
+                first is sent.
+
+        Returns:
+            How many connections took it; of an important message, 1: the inbox.
+
+        Raises:
+            InvalidPublication: If an argument does not belong here.
+            StoreUnavailable: If an important message cannot be kept.
+        """
+        if not important:
+            if expires_after is not None or idempotency_key is not None:
+                raise InvalidPublication(
+                    "expires_after and idempotency_key are for important messages: important=True"
+                )
+            return await self.publish_to(user_room(user), data, exclude=exclude)
+        if exclude is not None:
+            raise InvalidPublication("an important message is for all connections of its user")
+        if expires_after is not None and not expires_after > 0:
+            raise InvalidPublication(f"expires_after is above 0 seconds, not {expires_after!r}")
+        owner = inbox_user(user)
+        publication = self._publication(user_room(user), data, None, None, None)
+        await self.open_stores()
+        return await self._publisher.send_important(
+            owner,
+            publication,
+            lasts=self.settings.important_expires if expires_after is None else expires_after,
+            idempotency_key=idempotency_key,
+        )
+
+    async def acknowledge(self, user: Hashable, *ids: str) -> list[str]:
+        """
+        Settle important messages of ``user``, as if a client of theirs had acknowledged them.
+
+        Args:
+            user: Whose they are.
+            ids: Of the messages.
+
+        Returns:
+            Which of them were pending.
+
+        Raises:
+            StoreUnavailable: If the inbox cannot be written.
+        """
+        owner = inbox_user(user)
+        await self.open_stores()
+        settled = await self._stores.inbox.acknowledge(owner, ids)
+        for node in self.nodes:
+            node.delivery.post(partial(node.inboxes.settled, owner, settled))
+        return settled
+
+    async def pending(self, user: Hashable, *, limit: int = 100) -> list[ImportantMessage]:
+        """
+        Return the important messages of ``user`` that nobody has acknowledged, oldest first.
+
+        Raises:
+            StoreUnavailable: If the inbox cannot be read.
+        """
+        await self.open_stores()
+        found = await self._stores.inbox.pending(inbox_user(user), now=time.time(), limit=limit)
+        return [ImportantMessage.of(message) for message in found]
+
+    async def dead_letters(self, *, limit: int = 100) -> list[ImportantMessage]:
+        """
+        Return important messages that were given up, the newest first; 1,000 of them are kept.
+
+        Raises:
+            StoreUnavailable: If the inbox cannot be read.
+        """
+        await self.open_stores()
+        return [ImportantMessage.of(each) for each in await self._stores.inbox.dead(limit=limit)]
 
     async def broadcast(self, data: object, *, exclude: object = None) -> Receipt:
         """Publish to every connection; as :meth:`publish`."""
@@ -537,7 +644,14 @@ class Supervisor:
                 self.start()
             with self._lock:
                 self._forget_dead_loops()
-                node = Node(self.settings, self._hooks, self._closed.append, self._feeds)
+                node = Node(
+                    self.settings,
+                    self._hooks,
+                    self._closed.append,
+                    feeds=self._feeds,
+                    letters=self._letters,
+                    neighbours=_OtherNodes(self, loop),
+                )
                 node.draining = self.state is not SupervisorState.RUNNING
                 self._nodes = {**self._nodes, loop: node}
                 self._broker.attach(node.delivery)
@@ -606,6 +720,31 @@ class Supervisor:
             await call(self._nodes[here])
         for answer in afar:
             await answer
+
+
+class _OtherNodes:
+    """The nodes of a supervisor but one; see :class:`supervisor.neighbours.Neighbours`."""
+
+    def __init__(self, supervisor: Supervisor, loop: asyncio.AbstractEventLoop) -> None:
+        self._supervisor = supervisor
+        self._loop = loop
+
+    def _others(self) -> Iterator[Node]:
+        return (node for node in self._supervisor.nodes if node.loop is not self._loop)
+
+    def connected(self, user: InboxUser) -> bool:
+        """Whether ``user`` has a connection at any of them."""
+        return any(node.registry.count_of_user(user) for node in self._others())
+
+    def arrived(self, messages: Sequence[InboxMessage]) -> None:
+        """Tell them of messages that were kept."""
+        for node in self._others():
+            node.delivery.post(partial(node.inboxes.arrived, messages))
+
+    def settled(self, user: InboxUser, ids: Collection[str]) -> None:
+        """Tell them of messages that are settled."""
+        for node in self._others():
+            node.delivery.post(partial(node.inboxes.settled, user, ids))
 
 
 def _ending(node: Node, connection: Connection, reason: ExitReason) -> Callable[[], None]:

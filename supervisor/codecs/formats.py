@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 
 from actors.interfaces import Encoder
@@ -13,6 +14,9 @@ __all__ = ["SUBPROTOCOLS", "Formats"]
 
 SUBPROTOCOLS = ("msgpack", "envelope.json", "envelope.msgpack")
 """What a client can offer to choose its format: plain MessagePack, or envelopes."""
+
+MAX_ACKNOWLEDGEMENT = 64 * 1024
+"""Characters, or bytes, of a message that may be an acknowledgement, at most."""
 
 
 class Formats:
@@ -56,3 +60,28 @@ class Formats:
     def is_binary(self, encoder: Encoder) -> bool:
         """Whether the client's messages are MessagePack, rather than JSON text."""
         return encoder is self.msgpack or encoder is self.envelope_msgpack
+
+    def acknowledged(self, encoder: Encoder, message: str | bytes) -> list[str]:
+        """
+        Return the ids that a client's message acknowledges; none, if it is one for the application.
+
+        An acknowledgement is ``{"ack": ID}``, or ``{"ack": [ID, ...]}``, of a client with envelopes.
+        """
+        if not self.is_envelope(encoder) or len(message) > MAX_ACKNOWLEDGEMENT:
+            return []
+        said: object
+        try:
+            if isinstance(message, bytes):
+                said = self.msgpack.decode(message) if b"ack" in message else None
+            else:
+                said = json.loads(message) if '"ack"' in message else None
+        except (ValueError, RecursionError):
+            return []
+        if not isinstance(said, dict) or list(said) != ["ack"]:
+            return []
+        ids = said["ack"]
+        if isinstance(ids, str):
+            return [ids]
+        if isinstance(ids, list) and all(isinstance(each, str) for each in ids):
+            return ids
+        return []

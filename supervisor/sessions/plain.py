@@ -204,11 +204,17 @@ class Session:
         self._node.check_loop()
         inbound = self.connection.inbound
         assert inbound is not None  # a session has a WebSocket
-        event = await inbound.receive()
-        if event["type"] == "websocket.disconnect":
-            raise self._disconnect(event)
-        text: str | None = event.get("text")
-        message: str | bytes = event["bytes"] if text is None else text
+        encoder = self.connection.actor.encoder
+        while True:
+            event = await inbound.receive()
+            if event["type"] == "websocket.disconnect":
+                raise self._disconnect(event)
+            text: str | None = event.get("text")
+            message: str | bytes = event["bytes"] if text is None else text
+            acknowledged = self._formats.acknowledged(encoder, message)
+            if not acknowledged:
+                break
+            self._node.inboxes.acknowledge(self.connection, acknowledged)
         limit = self._node.settings.max_message_bytes
         if len(message) > limit or (text is not None and _utf8_longer_than(text, limit)):
             raise self._invalid(CloseCode.MESSAGE_TOO_BIG, f"a message may have {limit} bytes")
@@ -329,12 +335,19 @@ class Session:
         Leave the socket to its actor, for an endpoint that only listens for the client.
 
         Where this returns True the endpoint is to return: the socket stays open and in its rooms,
-        and costs no task. What the client sends is read and let go.
+        and costs no task. What the client sends is read and let go, but for acknowledgements.
 
         Returns:
             Whether that is possible: not for a server that lets nobody but endpoints write.
         """
-        self._detached = sockets.detach(self._node, self.connection)
+        node, connection = self._node, self.connection
+        encoder = connection.actor.encoder
+
+        def heard(message: str | bytes) -> None:
+            node.inboxes.acknowledge(connection, self._formats.acknowledged(encoder, message))
+
+        acknowledges = self._formats.is_envelope(encoder)
+        self._detached = sockets.detach(node, connection, heard if acknowledges else None)
         return self._detached
 
     def _check_origin(self, node: Node) -> None:

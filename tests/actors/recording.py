@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 
-from actors.connection import ConnectionActor
+from actors.connection import ConnectionActor, Patience
 from actors.exits import ExitReason
 from actors.interfaces import Encoder, Member, Source
-from actors.mailbox import Mailbox
+from actors.mailbox import Mailbox, MailboxStatistics
 from actors.messages import Chunk, Frame, Message, Question
 from actors.overflow import DropReason, Offer, Overflow
 from actors.receipts import FlushLatch
@@ -79,11 +79,15 @@ def chunk(
     *payloads: str | bytes,
     key: Hashable | None = None,
     pinned: bool = False,
+    overflow: Overflow | None = None,
+    feed: str = "direct",
     on_settled: Callable[[bool], None] | None = None,
 ) -> Chunk:
     """Return a chunk of ``payloads``."""
     frames = tuple(Frame(payload) for payload in payloads)
-    return Chunk(frames, key=key, pinned=pinned, on_settled=on_settled)
+    return Chunk(
+        frames, key=key, pinned=pinned, overflow=overflow, feed=feed, on_settled=on_settled
+    )
 
 
 class ConnectionLog:
@@ -92,9 +96,11 @@ class ConnectionLog:
     def __init__(self) -> None:
         self.ended: list[ExitReason] = []
         self.lagging: list[DropReason] = []
+        self.slow: list[tuple[int, int]] = []  # what waited then: messages, bytes
         self.caught_up: list[int] = []
         self.on_ended: Callable[[ConnectionActor], None] = lambda _: None
         self.on_lagging: Callable[[ConnectionActor], None] = lambda _: None
+        self.on_slow: Callable[[ConnectionActor], None] = lambda _: None
         self.on_caught_up: Callable[[ConnectionActor], None] = lambda _: None
 
     def connection_ended(self, connection: ConnectionActor, reason: ExitReason) -> None:
@@ -104,6 +110,10 @@ class ConnectionLog:
     def connection_lagging(self, connection: ConnectionActor, reason: DropReason) -> None:
         self.lagging.append(reason)
         self.on_lagging(connection)
+
+    def connection_slow(self, connection: ConnectionActor, mailbox: MailboxStatistics) -> None:
+        self.slow.append((mailbox.depth, mailbox.size))
+        self.on_slow(connection)
 
     def connection_caught_up(self, connection: ConnectionActor, dropped: int) -> None:
         self.caught_up.append(dropped)
@@ -122,6 +132,8 @@ def connect(
     overflow: Overflow = Overflow.DROP_OLDEST,
     send_timeout: float = 10.0,
     close_timeout: float = 10.0,
+    slow_grace: float = 5.0,
+    slow_share: float = 0.75,
 ) -> ConnectionActor:
     """Return a started connection actor on ``transport``."""
     connection = ConnectionActor(
@@ -129,10 +141,9 @@ def connect(
         transport,
         encoder,
         listener or ConnectionLog(),
-        send_timeout=send_timeout,
-        close_timeout=close_timeout,
+        patience=Patience(send_timeout, close_timeout, slow_grace),
     )
-    mailbox = Mailbox[Chunk](capacity, max_bytes, overflow)
+    mailbox = Mailbox[Chunk](capacity, max_bytes, overflow, slow_share=slow_share)
     runtime.spawn(connection, mailbox, name=f"connection {identity}")
     return connection
 

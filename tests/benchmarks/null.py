@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 from actors.connection import ConnectionActor
 from actors.exits import ExitReason
 from actors.interfaces import Member, Transport, TransportListener
-from actors.mailbox import Mailbox
+from actors.mailbox import Mailbox, MailboxStatistics
 from actors.membership import Membership
 from actors.messages import Chunk, RoomMessage
 from actors.overflow import DropReason, Overflow
@@ -59,6 +59,8 @@ class NullListener:
     def connection_ended(self, connection: ConnectionActor, reason: ExitReason) -> None: ...
 
     def connection_lagging(self, connection: ConnectionActor, reason: DropReason) -> None: ...
+
+    def connection_slow(self, connection: ConnectionActor, mailbox: MailboxStatistics) -> None: ...
 
     def connection_caught_up(self, connection: ConnectionActor, dropped: int) -> None: ...
 

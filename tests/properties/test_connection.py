@@ -12,12 +12,18 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
 
-from actors.connection import ConnectionState
+from actors.connection import LOST, ConnectionState
 from actors.exits import CloseCode, Ending, ExitReason
 from actors.messages import Chunk, Frame
-from actors.overflow import DropReason, Offer, Overflow
+from actors.overflow import Offer, Overflow
 from actors.receipts import FlushLatch
 from actors.runtime import Runtime
 from actors.testing import FakeTransport, VirtualClockLoop, settle
@@ -26,7 +32,8 @@ from tests.actors.recording import MAILBOX_OVERFLOWS, ConnectionLog, connect
 KEYS = st.one_of(st.none(), st.none(), st.sampled_from(["k", "l"]))
 FRAMES = st.lists(st.sampled_from(["", "x", "xx", "xxxx"]), min_size=1, max_size=3)
 ENDINGS = st.sampled_from([Ending.LEFT, Ending.KICKED, Ending.DISCONNECTED])
-SECONDS = st.sampled_from([0.01, 1.0, 4.0, 6.0, 11.0])
+SECONDS = st.sampled_from([0.01, 1.0, 1.9, 3.0, 4.0, 6.0, 11.0])
+GRACE = 3.0  # less than the deadline of a write
 
 
 class Strict(FakeTransport):
@@ -73,6 +80,11 @@ class Strict(FakeTransport):
             self.touched_after_end.append(what)
 
 
+def may_end(machine: ConnectionMachine) -> bool:
+    """Return whether it has lived for a while: most runs would be over at once."""
+    return machine.steps_left <= 0
+
+
 class ConnectionMachine(RuleBasedStateMachine):
     """Rules are what the world does; invariants are what the actor promises."""
 
@@ -90,14 +102,24 @@ class ConnectionMachine(RuleBasedStateMachine):
         self.counts: dict[int, int] = {}
         self.data: list[int] = []  # accepted chunks, in the order in which they are to be written
         self.control: list[int] = []
+        self.steps_left = 0  # before somebody may end it
+        self.above_since: float | None = (
+            None  # when the mailbox was found above, and was ever since
+        )
         self.replaced = 0  # messages that newer ones of their key took the place of
 
     @initialize(
         capacity=st.integers(1, 5),
-        max_bytes=st.integers(4, 20),
+        max_bytes=st.integers(4, 60),
+        life=st.integers(0, 25),
         overflow=st.sampled_from(MAILBOX_OVERFLOWS),
+        slow_share=st.sampled_from([0.25, 0.5, 0.75, 1.0]),
     )
-    def start(self, capacity: int, max_bytes: int, overflow: Overflow) -> None:
+    def start(
+        self, capacity: int, max_bytes: int, life: int, overflow: Overflow, slow_share: float
+    ) -> None:
+        self.steps_left = life
+
         async def make() -> None:
             self.runtime = Runtime(
                 on_exit=lambda _, reason: self.exits.append(reason),
@@ -112,6 +134,8 @@ class ConnectionMachine(RuleBasedStateMachine):
                 overflow=overflow,
                 send_timeout=5,
                 close_timeout=5,
+                slow_grace=GRACE,
+                slow_share=slow_share,
             )
 
         self.run(make())
@@ -201,10 +225,12 @@ class ConnectionMachine(RuleBasedStateMachine):
     def resume(self, again: bool) -> None:
         self.now(lambda: self.transport.resume(stalled=again))
 
+    @precondition(may_end)
     @rule()
     def fail(self) -> None:
         self.now(lambda: self.transport.fail(OSError("gone")))
 
+    @precondition(may_end)
     @rule()
     def fail_at_the_next_write(self) -> None:
         self.transport.failing = OSError("broken")
@@ -218,11 +244,13 @@ class ConnectionMachine(RuleBasedStateMachine):
         if self.transport.closed is not None:
             self.now(self.transport.finish_close)
 
+    @precondition(may_end)
     @rule(ending=ENDINGS, flush=st.booleans(), silent=st.booleans())
     def close(self, ending: Ending, flush: bool, silent: bool) -> None:
         reason = ExitReason(ending, CloseCode.NORMAL, "bye")
         self.now(lambda: self.connection.close(reason, flush=flush, silent=silent))
 
+    @precondition(may_end)
     @rule()
     def stop(self) -> None:
         self.now(lambda: self.connection.cell.stop(ExitReason(Ending.SHUTDOWN)))
@@ -230,6 +258,18 @@ class ConnectionMachine(RuleBasedStateMachine):
     @rule(seconds=SECONDS)
     def wait(self, seconds: float) -> None:
         self.run(asyncio.sleep(seconds))
+
+    @rule(more=st.integers(1, 4), again=st.booleans())
+    def keep_waiting_what_is_too_much(self, more: int, again: bool) -> None:
+        """More than the soft bounds allow, for as long as makes a client slow."""
+        self.stall()
+        self.resume(again=True)
+        for _ in range(more):
+            self.now(lambda: self.send(["+"]))
+        self.a_client_is_slow_once_too_much_has_waited_for_too_long()
+        self.wait(GRACE + 0.2)
+        self.a_client_is_slow_once_too_much_has_waited_for_too_long()
+        self.resume(again)
 
     @rule()
     def wait_for_a_flush(self) -> None:
@@ -242,6 +282,7 @@ class ConnectionMachine(RuleBasedStateMachine):
 
         self.now(add)
 
+    @precondition(may_end)
     @rule(flush=st.booleans(), stall=st.booleans())
     def close_when_the_next_is_settled(self, flush: bool, stall: bool) -> None:
         """Whoever is told of a settled chunk may do anything."""
@@ -276,6 +317,10 @@ class ConnectionMachine(RuleBasedStateMachine):
         assert set(numbers) <= {*self.data, *self.control}
 
     @invariant()
+    def time_goes_by(self) -> None:
+        self.steps_left -= 1
+
+    @invariant()
     def the_socket_is_never_touched_after_its_end(self) -> None:
         assert self.transport.touched_after_end == []
 
@@ -299,13 +344,12 @@ class ConnectionMachine(RuleBasedStateMachine):
             return
         connection, statistics = self.connection, self.connection.statistics()
         in_flight = connection._in_flight.count if connection._in_flight is not None else 0
-        dropped = sum(
-            count
-            for reason, count in statistics.dropped.items()
-            if reason is not DropReason.CLOSED  # those are in `lost`
-        )
+        dropped = sum(count for reason, count in statistics.dropped.items() if reason not in LOST)
+        by_feed = statistics.dropped_by_feed.values()
         offered = sum(self.counts.values())
 
+        assert sum(statistics.dropped.get(reason, 0) for reason in LOST) == connection.lost
+        assert sum(sum(reasons.values()) for reasons in by_feed) == dropped + connection.lost
         assert connection.written == len(self.transport.sent)
         assert offered == (
             connection.written
@@ -350,6 +394,37 @@ class ConnectionMachine(RuleBasedStateMachine):
         assert connection.ready == (connection.state is ConnectionState.OPEN and idle)
         if connection.state is ConnectionState.CLOSED:
             assert idle
+
+    @invariant()
+    def a_client_is_slow_once_too_much_has_waited_for_too_long(self) -> None:
+        """The mailbox is looked at after every step here, and the time taken by itself."""
+        if not hasattr(self, "connection"):
+            return
+        connection, mailbox = self.connection, self.connection.cell.mailbox
+        episode = connection._episode
+        now = self.runtime.clock()
+        if connection.state is not ConnectionState.OPEN:
+            assert episode is None
+            return
+        if not mailbox.above_soft:
+            self.above_since = None
+        elif self.above_since is None:
+            self.above_since = now
+
+        squeezed = mailbox._squeezed
+        slow = episode is not None and episode.rule is not None and episode.rule.slow
+        assert squeezed == slow
+        if squeezed:
+            assert episode is not None
+            assert episode.slow
+            assert not mailbox.below_half
+        elif self.above_since is not None:
+            assert now < self.above_since + GRACE + self.runtime._wheel.tick
+        if connection.ready:
+            assert episode is None
+        told = len(self.log.slow) + len(self.log.lagging)
+        assert (told > 0) >= (len(self.log.caught_up) > 0)
+        assert len(self.log.slow) <= len(self.log.caught_up) + 1
 
     def teardown(self) -> None:
         try:

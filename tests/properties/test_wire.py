@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, note
 from hypothesis import strategies as st
 
-from actors.connection import ConnectionActor, ConnectionState
+from actors.connection import ConnectionActor, ConnectionState, Patience
 from actors.exits import CloseCode, Ending, ExitReason
 from actors.mailbox import Mailbox
 from actors.messages import Chunk, Frame
@@ -55,7 +55,7 @@ class Life:
         wire.close_timeout = 3.0
         wire.on_lost = self.lost
         self.connection = ConnectionActor(
-            "client", wire, TEXT, ConnectionLog(), send_timeout=5, close_timeout=5
+            "client", wire, TEXT, ConnectionLog(), patience=Patience(send=5, close=5)
         )
         mailbox = Mailbox[Chunk](random.choice([1, 3, 30]), 300_000, overflow)
         self.runtime.spawn(self.connection, mailbox, name="connection")
