@@ -145,6 +145,8 @@ def apply_each(connection: sqlite3.Connection, jobs: Sequence[Job]) -> None:
 
 def is_failure(error: Exception) -> bool:
     """Return whether the file has failed, rather than what was done with it."""
+    if isinstance(error, StoreUnavailable):
+        return True
     return isinstance(error, sqlite3.DatabaseError) and not isinstance(
         error, (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError)
     )
@@ -160,13 +162,14 @@ class SqliteFile(Generic[J]):
         schema: Statements that make the tables of a new file.
         version: Of the schema; a file of a newer one is refused.
         apply: Applies a group of jobs in the writer's thread: takes the connection, inside a
-            transaction that it must not end, and sets the outcome of each. What it raises fails the
-            whole group.
+            transaction that it must not end, and sets the outcome of each. If it raises, the group
+            is undone, and each of its jobs applied alone.
         prepare: Called in the writer's thread when the file was opened, inside a transaction.
         finish: Called there before it is closed, inside a transaction.
-        on_failure: Called there with an error and the jobs that cannot be written, some of which may
-            have been told early. Sets the outcomes and returns True; if False, the waiters get
-            the error.
+        undone: Called there with the jobs of a group that was undone, some of which may have been
+            told early.
+        on_failure: Called there with an error and jobs that cannot be written because the file has
+            failed. Sets their outcomes and returns True; if False, the waiters get the error.
         synchronous: What survives when the machine loses its power; see the module.
         capacity: Jobs that wait at most.
         capacity_bytes: Bytes that they count for at most.
@@ -185,6 +188,7 @@ class SqliteFile(Generic[J]):
         apply: Callable[[sqlite3.Connection, Sequence[J]], None] = apply_each,
         prepare: Callable[[sqlite3.Connection, LastStop], None] | None = None,
         finish: Callable[[sqlite3.Connection], None] | None = None,
+        undone: Callable[[Sequence[J]], None] | None = None,
         on_failure: Callable[[StoreUnavailable, Sequence[J]], bool] | None = None,
         synchronous: Literal["normal", "full"] = "normal",
         capacity: int = CAPACITY,
@@ -198,6 +202,7 @@ class SqliteFile(Generic[J]):
         self._apply = apply
         self._prepare = prepare
         self._finish = finish
+        self._undone = undone
         self._on_failure = on_failure
         self._synchronous = synchronous
         self._capacity = capacity
@@ -440,8 +445,17 @@ class SqliteFile(Generic[J]):
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must be told
             with contextlib.suppress(sqlite3.Error):
                 connection.rollback()
-            self._fail(error)
-            self._refuse(group)
+            if self._undone is not None:
+                self._undone(group)
+            if is_failure(error) or told:
+                self._fail(error)
+                self._refuse(group)
+            elif len(group) > 1:  # one job is to blame: the others need not suffer
+                for job in group:
+                    self._write(connection, [job])
+            else:
+                group[0].outcome = error
+                self._tell(group)
         else:
             self._healthy = True
             if not told or len(early) < len(group):

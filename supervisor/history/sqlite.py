@@ -94,6 +94,7 @@ class SqliteHistory:
             apply=self._apply,
             prepare=self._prepare,
             finish=self._finish,
+            undone=self._undone,
             on_failure=self._failed,
             synchronous=synchronous,
             capacity=capacity,
@@ -236,13 +237,16 @@ class SqliteHistory:
         )
         connection.execute("UPDATE history_rooms SET unsure = 0 WHERE unsure")
 
-    def _failed(self, error: StoreUnavailable, works: Sequence[Work]) -> bool:
-        """Keep the truth of what was told early, and go on in memory if that was asked for."""
+    def _undone(self, works: Sequence[Work]) -> None:
+        """Forget what was done, and give rooms another epoch of which too much was told."""
         assert self._writer is not None
         self._writer.forget()
         for work in works:
             if work.early and isinstance(work.outcome, Appended):
                 self._renamed[work.room_id] = secrets.token_hex(8)
+
+    def _failed(self, error: StoreUnavailable, works: Sequence[Work]) -> bool:
+        """Go on in memory if that was asked for."""
         if not self._falls_back:
             return False
         if self._fallback is None:

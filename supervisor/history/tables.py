@@ -13,12 +13,13 @@ earliest: before, neither readers nor writers look for what is too old.
 from __future__ import annotations
 
 import json
+import math
 import secrets
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import chain, islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from actors.positions import NOWHERE, Position
 from supervisor.errors import AppendRefused, LogEnded, OffsetConflict
@@ -59,12 +60,15 @@ SWEEP_RECORDS = 10_000
 """Records that are dropped in them at a time, unless one room has more."""
 
 _NEVER = 2**63 - 1
+_EVER = float(2**62)  # so that two of them can be added
 _ENCODED, _REMOVED, _BYTES = 1, 2, 4
 
 _ROOM_COLUMNS = (
     "id, name, epoch, top, lost, ended, records, size, touched, due, unsure,"
     " most, largest, age, compact, tombstone_age, meta_age"
 )
+
+_REPEAT_COLUMNS = "room, key, time, offset"
 
 SCHEMA = (
     # unsure: whether appends may have been told that are not committed.
@@ -101,6 +105,8 @@ SCHEMA = (
 _MOST_ROWS = 128
 """Rows of one statement; a power of two, so that any number needs few statements."""
 
+T = TypeVar("T")
+
 _new = tuple.__new__  # a named tuple's own constructor costs twice as much
 
 
@@ -111,6 +117,8 @@ class Work(Job):
 
     def __init__(self, room: str, size: int = 0) -> None:
         super().__init__(size)
+        if not room.isascii():
+            room.encode()  # what SQLite refuses would cost the whole group
         self.room = room
         self.room_id = 0  # set when it is applied
 
@@ -131,6 +139,10 @@ class Append(Work):
         expect_offset: int | None,
     ) -> None:
         super().__init__(room, entry.size)
+        if idempotency_key is not None and not idempotency_key.isascii():
+            idempotency_key.encode()
+        if entry.expires is not None and math.isnan(entry.expires):
+            raise ValueError("expires is not a number")
         self.entry = entry
         self.retention = retention
         self.durability = durability
@@ -305,14 +317,12 @@ class RoomWriter:
             for name in list(islice(rooms, max(len(missing), ROOMS // 2))):
                 if name not in names:
                     del rooms[name]
-        for row in self._connection.execute(
-            f"SELECT {_ROOM_COLUMNS} FROM history_rooms"  # noqa: S608 - a constant
-            " WHERE name IN (SELECT value FROM json_each(?))",
-            (json.dumps(missing),),
-        ):
-            room = _Room(row)
-            room.epoch = self._renamed.get(room.id, room.epoch)
-            rooms[room.name] = room
+        for marks, some in _chunks(missing):
+            query = f"SELECT {_ROOM_COLUMNS} FROM history_rooms WHERE name IN ({marks})"  # noqa: S608 - constants
+            for row in self._connection.execute(query, some):
+                room = _Room(row)
+                room.epoch = self._renamed.get(room.id, room.epoch)
+                rooms[room.name] = room
 
     def _make(self, name: str, retention: Retention, now: int) -> _Room:
         self._last_id += 1
@@ -383,9 +393,8 @@ class RoomWriter:
             return changed
         for room in changed:
             if room.replaced:
-                keys = json.dumps(list(room.replaced))
-                which = "room = ? AND key IN (SELECT value FROM json_each(?))"
-                self._drop(room, which, room.id, keys)
+                for marks, keys in _chunks(list(room.replaced)):
+                    self._drop(room, f"room = ? AND key IN ({marks})", room.id, *keys)
                 room.replaced.clear()
         _insert(self._connection, "history_records", sorted(row for row in self._rows if row))
         self._rows.clear()
@@ -507,13 +516,13 @@ class RoomWriter:
                 room = self._rooms.get(work.room)
                 if room is not None:
                     pairs.append((room.id, work.idempotency_key))
-        if pairs:
-            for room_id, key, when, offset in self._connection.execute(
-                "SELECT r.room, r.key, r.time, r.offset FROM json_each(?) AS asked"
-                " JOIN history_repeats AS r ON r.room = json_extract(asked.value, '$[0]')"
-                " AND r.key = json_extract(asked.value, '$[1]')",
-                (json.dumps(pairs),),
-            ):
+        for marks, some in _chunks(pairs, "(?, ?)"):
+            query = (
+                f"SELECT {_REPEAT_COLUMNS} FROM history_repeats"  # noqa: S608 - constants
+                f" WHERE (room, key) IN (VALUES {marks})"
+            )
+            values = tuple(chain.from_iterable(some))
+            for room_id, key, when, offset in self._connection.execute(query, values):
                 self._repeats[room_id, key] = (when, offset)
 
     def _write_repeats(self, now: int) -> None:
@@ -785,8 +794,8 @@ def _going(connection: sqlite3.Connection, room: _Room, now: int) -> _Going:
 
 
 def micros(seconds: float) -> int:
-    """Return whole microseconds."""
-    return round(seconds * 1e6)
+    """Return whole microseconds; at most 100,000 years of them."""
+    return round(max(-_EVER, min(seconds * 1e6, _EVER)))
 
 
 _PERIOD = micros(IDEMPOTENCY_PERIOD)
@@ -823,6 +832,19 @@ def _insert(
         values = tuple(chain.from_iterable(rows[start : start + count]))
         connection.execute(_insertion(table, count, len(rows[0]), clash), values)
         start += count
+
+
+def _chunks(values: Sequence[T], mark: str = "?") -> Iterator[tuple[str, Sequence[T]]]:
+    """
+    Yield values that are looked for, a statement at a time, with the marks for them.
+
+    The last ones are repeated up to a power of two, so that there are few different statements.
+    They are not passed as JSON, because what SQLite makes of that ends at U+0000.
+    """
+    for start in range(0, len(values), _MOST_ROWS):
+        some = list(values[start : start + _MOST_ROWS])
+        some += some[-1:] * ((1 << (len(some) - 1).bit_length()) - len(some))
+        yield ", ".join([mark] * len(some)), some
 
 
 @cache

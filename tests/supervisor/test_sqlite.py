@@ -91,6 +91,28 @@ async def test_a_refused_job_undoes_itself_only(file: File) -> None:
     assert file.healthy
 
 
+async def test_a_job_that_cannot_be_applied_is_found(path: Path) -> None:
+    """When a group cannot be applied because of one job, only that one is refused."""
+    undone: list[int] = []
+
+    def apply(connection: sqlite3.Connection, jobs: Sequence[Job]) -> None:
+        connection.executemany("INSERT INTO things VALUES (?)", [(job.size,) for job in jobs])
+        if any(job.size == 3 for job in jobs):
+            raise LookupError
+
+    file = make_file(path, apply=apply, undone=lambda jobs: undone.append(len(jobs)))
+    await file.open()
+    outcomes = await asyncio.gather(
+        *(file.write(Job(size)) for size in range(6)), return_exceptions=True
+    )
+
+    assert [type(outcome) for outcome in outcomes if outcome] == [LookupError]
+    assert await things(file) == [0, 1, 2, 4, 5]
+    assert file.healthy
+    assert undone[-1] == 1
+    await file.aclose()
+
+
 async def test_what_waits_together_is_one_transaction(path: Path) -> None:
     """Jobs that come while the writer is busy are applied as one group."""
     groups: list[int] = []
