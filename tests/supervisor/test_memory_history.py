@@ -1,0 +1,178 @@
+"""The history in memory: that it never waits, and that nothing in it grows without bound."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from supervisor.history.base import Appended, Entry, Retention
+from supervisor.history.memory import MemoryHistory
+
+ALL = Retention(records=None, size=None, age=None)
+
+
+class Clock:
+    """Unix time that passes when it is told to."""
+
+    now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Return what a coroutine returns that must not suspend."""
+    try:
+        coroutine.send(None)
+    except StopIteration as result:
+        return result.value
+    raise AssertionError("it has suspended")
+
+
+def test_nothing_suspends() -> None:
+    """Every operation is done when it is called, so that no other task comes between."""
+    history = MemoryHistory()
+
+    at_once(history.open())
+    appended = at_once(history.append("a", Entry("x"), ALL))
+    page = at_once(history.read("a"))
+
+    assert at_once(history.state("a")) == page.state
+    assert page.state.top == appended.position
+    assert at_once(history.end("a")) == appended.position
+    assert at_once(history.remove("a"))
+    at_once(history.aclose())
+
+
+def test_then_is_called_before_append_nowait_returns() -> None:
+    """In the caller's thread."""
+    told: list[tuple[Appended | Exception, threading.Thread]] = []
+
+    MemoryHistory().append_nowait(
+        "a", Entry("x"), ALL, then=lambda o: told.append((o, threading.current_thread()))
+    )
+
+    assert [thread for _, thread in told] == [threading.current_thread()]
+
+
+def test_then_may_append() -> None:
+    """It is told after who appended first, and nothing deadlocks."""
+    history = MemoryHistory()
+    told: list[int] = []
+
+    def then(outcome: Appended | Exception) -> None:
+        assert isinstance(outcome, Appended)
+        if outcome.position.offset < 5:
+            history.append_nowait("a", Entry("x"), ALL, then=then)
+        told.append(outcome.position.offset)
+
+    history.append_nowait("a", Entry("x"), ALL, then=then)
+
+    assert told == [1, 2, 3, 4, 5]
+
+
+def test_then_may_raise_without_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is reported as a thread's error, and the next one is told."""
+    reported: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: reported.append(args.exc_type))
+    history = MemoryHistory()
+    told: list[object] = []
+
+    def fail(outcome: object) -> None:
+        raise LookupError
+
+    history.append_nowait("a", Entry("x"), ALL, then=fail)
+    history.append_nowait("a", Entry("x"), ALL, then=told.append)
+
+    assert reported == [LookupError]
+    assert len(told) == 1
+
+
+async def test_forgotten_rooms_go_while_others_are_used() -> None:
+    """Appends to one room look after the others, faster than new ones can come."""
+    clock = Clock()
+    history = MemoryHistory(clock=clock)
+    short = Retention(age=10.0, meta_age=100.0)
+    most = 0
+    for number in range(5_000):
+        clock.now += 1.0
+        await history.append(f"{number}", Entry("x"), short, idempotency_key="one")
+        most = max(most, len(history._rooms), len(history._round))
+
+    assert most < 400
+
+    clock.now += 100.0
+    for _ in range(500):
+        await history.append("used", Entry("x"), short)
+    assert list(history._rooms) == ["used"]
+
+
+async def test_rooms_that_were_removed_leave_nothing() -> None:
+    """Neither among the rooms nor in the round."""
+    history = MemoryHistory()
+    for number in range(1_000):
+        await history.append(f"{number}", Entry("x"), ALL)
+        await history.remove(f"{number}")
+
+    assert len(history._rooms) == 0
+    assert len(history._round) <= 64
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        Entry("x"),
+        Entry("x", key="k"),
+        Entry("", key="k", removed=True),
+        Entry("x", expires=Clock.now + 1e6),
+        Entry("x", key="k", expires=Clock.now + 1e6),
+    ],
+)
+@pytest.mark.parametrize("compact", [False, True])
+async def test_a_full_room_does_not_grow(entry: Entry, compact: bool) -> None:
+    """Whatever is appended to it: nothing that belongs to records outlives them for long."""
+    history = MemoryHistory(clock=Clock())
+    retention = Retention(records=10, compact=compact)
+    for _ in range(2_000):
+        await history.append("a", entry, retention)
+
+    room = history._rooms["a"]
+    for kept in (room.records, room.offsets, room.sizes, room.expiries):
+        assert len(kept) < 200
+    assert len(room.keys) <= 10
+    assert len(room.tombstones) <= 10
+
+
+async def test_idempotency_keys_are_forgotten() -> None:
+    """Those that are too old, also in rooms that are only read."""
+    clock = Clock()
+    history = MemoryHistory(clock=clock)
+    for number in range(100):
+        await history.append("a", Entry("x"), ALL, idempotency_key=f"{number}")
+    clock.now += 300.0
+    await history.state("a")
+
+    assert not history._rooms["a"].recent
+
+
+@pytest.mark.real_time
+async def test_threads_do_not_overtake_each_other() -> None:
+    """Whoever is told of a room is told in the order of its offsets, whatever thread tells."""
+    history = MemoryHistory()
+    told: list[int] = []
+
+    def then(outcome: Appended | Exception) -> None:
+        assert isinstance(outcome, Appended)
+        told.append(outcome.position.offset)
+
+    def append() -> None:
+        for _ in range(500):
+            history.append_nowait("a", Entry("x"), ALL, then=then)
+
+    await asyncio.gather(*(asyncio.to_thread(append) for _ in range(4)))
+
+    assert told == list(range(1, 2_001))
