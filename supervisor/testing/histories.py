@@ -372,6 +372,8 @@ async def _becomes_a_compacted_room(history: History) -> None:
 async def _appends_once(history: History, clock: _Clock) -> None:
     first = await _append(history, "a", "1", idempotency_key="one")
     await _append(history, "a", "2")
+    second = await _append(history, "a", "1", idempotency_key="one")
+    assert second.repeated, f"the same key is a repetition: {second}"
     again = await _append(history, "a", "1", idempotency_key="one", expect_offset=7)
     elsewhere = await _append(history, "b", "1", idempotency_key="one")
     outcomes = _Outcomes()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from supervisor.history.base import History
+from actors.positions import Position
+from supervisor.history.base import Appended, Entry, History, Page, Record, Retention, RoomState
 from supervisor.history.memory import MemoryHistory
 from supervisor.history.sqlite import SqliteHistory
 from supervisor.testing import check_history
@@ -31,3 +34,169 @@ async def test_the_file_keeps_its_promises(tmp_path: Path) -> None:
         return SqliteHistory(tmp_path / f"{next(numbers)}.db", clock=clock)
 
     await check_history(make_history, durable=True)
+
+
+class Keeping(MemoryHistory):
+    """Keeps something else than it is told."""
+
+    def __init__(self, *, clock: Clock, **kept: Any) -> None:
+        super().__init__(clock=clock)
+        self._kept = kept
+
+    async def append(
+        self, room: str, entry: Entry, retention: Retention, **options: Any
+    ) -> Appended:
+        return await super().append(room, entry, replace(retention, **self._kept), **options)
+
+
+class Skipping(MemoryHistory):
+    """Leaves an offset out now and then."""
+
+    async def append(self, room: str, *args: Any, **options: Any) -> Appended:
+        appended = await super().append(room, *args, **options)
+        if appended.position.offset % 7 == 1:
+            self._rooms[room].top += 1
+        return appended
+
+
+class OneEpoch(MemoryHistory):
+    """Calls every sequence the same."""
+
+    def _make(self, *args: Any) -> Any:
+        room = super()._make(*args)
+        room.epoch = "always"
+        return room
+
+
+class SameEpoch(MemoryHistory):
+    """Calls the sequences of a room the same."""
+
+    def _make(self, name: str, *args: Any) -> Any:
+        room = super()._make(name, *args)
+        room.epoch = name
+        return room
+
+
+class Deaf(MemoryHistory):
+    """Ignores some of what it is asked."""
+
+    def __init__(self, *, clock: Clock, ignored: str) -> None:
+        super().__init__(clock=clock)
+        self._ignored = ignored
+
+    async def append(self, *args: Any, **options: Any) -> Appended:
+        options.pop(self._ignored, None)
+        return await super().append(*args, **options)
+
+    async def read(self, room: str, **options: Any) -> Page:
+        options.pop(self._ignored, None)
+        return await super().read(room, **options)
+
+
+class Lying(MemoryHistory):
+    """Says something else of where a room stands."""
+
+    def __init__(self, *, clock: Clock, **said: Any) -> None:
+        super().__init__(clock=clock)
+        self._said = said
+
+    async def state(self, room: str) -> RoomState:
+        return replace(await super().state(room), **self._said)
+
+    async def read(self, room: str, **options: Any) -> Page:
+        page = await super().read(room, **options)
+        return replace(page, state=replace(page.state, **self._said))
+
+
+class Late(MemoryHistory):
+    """Shows the newest record later."""
+
+    async def read(self, room: str, **options: Any) -> Page:
+        page = await super().read(room, **options)
+        return replace(page, records=page.records[:-1])
+
+
+class Flattening(MemoryHistory):
+    """Makes text of everything."""
+
+    async def read(self, room: str, **options: Any) -> Page:
+        page = await super().read(room, **options)
+        records = [Record(*record)._replace(payload=str(record.payload)) for record in page.records]
+        return replace(page, records=records)
+
+
+class Silent(MemoryHistory):
+    """Does not tell."""
+
+    def append_nowait(self, *args: Any, then: Any, **options: Any) -> None:
+        super().append_nowait(*args, then=lambda outcome: None, **options)
+
+
+class Stammering(MemoryHistory):
+    """Tells twice."""
+
+    def append_nowait(self, *args: Any, then: Any, **options: Any) -> None:
+        super().append_nowait(*args, then=then, **options)
+        super().append_nowait(*args, then=then, **options)
+
+
+class Endless(MemoryHistory):
+    """Does not end."""
+
+    async def end(self, room: str) -> Position:
+        position = await super().end(room)
+        self._rooms[room].ended = False
+        return position
+
+
+class Clinging(MemoryHistory):
+    """Removes nothing."""
+
+    async def remove(self, room: str) -> bool:
+        return (await self.state(room)).top.epoch != ""
+
+
+class Amnesiac(MemoryHistory):
+    """Forgets all when it is closed."""
+
+    async def aclose(self) -> None:
+        self._rooms.clear()
+        self._round.clear()
+
+
+@pytest.mark.parametrize(
+    ("make_history", "says"),
+    [
+        (Skipping, "have no hole"),
+        (OneEpoch, "an epoch of its own"),
+        (SameEpoch, "another epoch"),
+        (Late, "a read sees"),
+        (Flattening, "what was appended"),
+        (lambda clock: Keeping(clock=clock, records=None), "newest records are kept"),
+        (lambda clock: Keeping(clock=clock, size=None), "bytes are bounded"),
+        (lambda clock: Keeping(clock=clock, age=None), "16 and 12 s go"),
+        (lambda clock: Keeping(clock=clock, compact=False), "newest of each key"),
+        (lambda clock: Keeping(clock=clock, tombstone_age=1e9), "after its time it goes"),
+        (lambda clock: Keeping(clock=clock, meta_age=1e9), "in the end the room is unknown"),
+        (lambda clock: Deaf(clock=clock, ignored="idempotency_key"), "is a repetition"),
+        (lambda clock: Deaf(clock=clock, ignored="expect_offset"), "is an OffsetConflict"),
+        (lambda clock: Deaf(clock=clock, ignored="limit"), "limit=4"),
+        (lambda clock: Deaf(clock=clock, ignored="size"), "so many bytes"),
+        (lambda clock: Deaf(clock=clock, ignored="reverse"), "reverse=True"),
+        (lambda clock: Lying(clock=clock, lost=0), "lost is the newest"),
+        (lambda clock: Lying(clock=clock, records=1), "an unknown room"),
+        (Silent, "were to be told"),
+        (Stammering, "were to be told"),
+        (Endless, "says that it has ended"),
+        (Clinging, "there was such a room|unknown"),
+        (Amnesiac, "opened again"),
+    ],
+)
+async def test_the_suite_finds_a_history_that_breaks_a_promise(
+    make_history: Any, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And says which."""
+    monkeypatch.setattr("supervisor.testing.histories.REPLY_TIMEOUT", 0.2)
+
+    with pytest.raises(AssertionError, match=says):
+        await check_history(lambda clock: make_history(clock=clock), durable=True)
