@@ -21,16 +21,26 @@ import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tests.benchmarks.arguments import ChoiceError, choose, listing, make_parser, needs
+from tests.benchmarks.arguments import (
+    ChoiceError,
+    choose,
+    listing,
+    make_parser,
+    needs,
+    whole_sections,
+)
 from tests.benchmarks.chart import draw
 from tests.benchmarks.console import Log, summary
 from tests.benchmarks.environment import BUILD, ROOT, Environment, Machine, prepare
 from tests.benchmarks.page import CHART, render
 from tests.benchmarks.results import Results, Row
 from tests.benchmarks.runner import Options, Runner, most_descriptors
-from tests.benchmarks.scenarios import Scenario
+from tests.benchmarks.scenarios import SCENARIOS, Scenario
 
 REFERENCE = ROOT / "docs" / "reference"
+
+COMPLETE = BUILD / "complete.json"
+"""Raw results of the last complete run, with the sections that were merged into it."""
 
 QUICK = Options(members=200, rounds=1, seconds=0.3, shrink=10)
 
@@ -50,6 +60,9 @@ def main() -> int:
         return 0
     try:
         scenarios = choose(arguments.peers, arguments.scenarios)
+        sections = whole_sections(scenarios, arguments.peers) if arguments.merge else []
+        if sections and not COMPLETE.is_file():
+            raise ChoiceError(f"--merge: there is no {COMPLETE}, which a complete run leaves")
     except ChoiceError as error:
         parser.error(str(error))
     given = {
@@ -72,8 +85,15 @@ def main() -> int:
     results.save(BUILD / "results.json")
     _write(results, BUILD)
     interrupted = bool(results.about.get("interrupted"))
+    if complete and not interrupted:
+        results.save(COMPLETE)
     if (complete or arguments.page) and not interrupted:
         _write(results, REFERENCE)
+    try:
+        for section in sections:
+            _merge(section, results)
+    except ValueError as error:
+        console.print(f"make bench: not merged: {error}", highlight=False, markup=False)
     for line in summary(results):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(f"Raw results and page: {BUILD.relative_to(ROOT)}/", highlight=False)
@@ -158,6 +178,14 @@ def _run(runner: Runner, scenarios: list[Scenario], machine: Machine) -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
         loop.run(until_interrupted())
+
+
+def _merge(section: str, results: Results) -> None:
+    """Put a section into the last complete run, and that on the page."""
+    keys = [scenario.key for scenario in SCENARIOS if scenario.section == section]
+    merged = Results.load(COMPLETE).with_section(section, keys, results)
+    merged.save(COMPLETE)
+    _write(merged, REFERENCE)
 
 
 def _write(results: Results, folder: Path) -> None:

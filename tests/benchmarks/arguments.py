@@ -10,13 +10,22 @@ from pathlib import Path
 
 from tests.benchmarks.environment import Needs
 from tests.benchmarks.lineup import PEERS
-from tests.benchmarks.scenarios import ALL_PEERS, SCENARIOS, Scenario
+from tests.benchmarks.scenarios import ALL_PEERS, MAIN, SCENARIOS, Scenario
 
-__all__ = ["GROUPS", "ChoiceError", "choose", "listing", "make_parser", "needs"]
+__all__ = [
+    "GROUPS",
+    "ChoiceError",
+    "choose",
+    "listing",
+    "make_parser",
+    "needs",
+    "whole_sections",
+]
 
 GROUPS = {
     "ours": ("ours", "ours-plain", "ours-dropping", "ours-asgi-dropping"),
     "ours-asgi": ("ours-asgi", "ours-asgi-dropping"),
+    "keeps-sqlite": ("keeps-memory", "keeps-sqlite", "keeps-sqlite-early"),
 }
 """Who comes along: the same with other options, in the scenarios that are about these."""
 
@@ -54,7 +63,31 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--render", type=Path, metavar="JSON", help="write the page from raw results, and stop"
     )
+    parser.add_argument(
+        "--merge",
+        action="store_true",
+        help="put the sections that were measured into the page of the last complete run",
+    )
     return parser
+
+
+def whole_sections(scenarios: Iterable[Scenario], peers: str | None) -> list[str]:
+    """
+    Return the sections of the page that these are, of which none but the first is among them.
+
+    Raises:
+        ChoiceError: If one of them is left in part, or is compared by some of its peers only.
+    """
+    if peers is not None:
+        raise ChoiceError("--merge: a section has all of its peers, so not with --peers")
+    keys = {scenario.key for scenario in scenarios}
+    sections = list(dict.fromkeys(scenario.section for scenario in scenarios))
+    if MAIN in sections:
+        raise ChoiceError("--merge: the first section of the page is that of a complete run")
+    left_out = [each.key for each in SCENARIOS if each.section in sections and each.key not in keys]
+    if left_out:
+        raise ChoiceError(f"--merge: a section is of one run, also: {', '.join(left_out)}")
+    return sections
 
 
 def choose(peers: str | None, keys: str | None) -> list[Scenario]:

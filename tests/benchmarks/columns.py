@@ -51,6 +51,24 @@ COLUMNS = {
         Column("cpu_us", "server CPU per delivery, µs", "CPU µs/delivery", "{:.2f}"),
         Column("rate", "deliveries/s", "deliveries/s", "{:,.0f}"),
     ),
+    Kind.KEEPING: (
+        Column("added_us", "CPU that keeping adds, µs", "keeping adds µs", "{:.2f}"),
+        Column("event_us", "a publication that is not kept, µs", "not kept µs", "{:.2f}"),
+        Column("log_us", "one that is, µs", "kept µs", "{:.2f}"),
+    ),
+    Kind.APPENDS: (
+        Column(
+            "publishers_rate", "publications/s, of 1,000 publishers", "publications/s", "{:,.0f}"
+        ),
+        Column("store_rate", "the store alone, appends/s", "store, per s", "{:,.0f}"),
+    ),
+    Kind.REPLAY: (
+        Column("replay_rate", "lines/s while nobody publishes", "lines/s alone", "{:,.0f}"),
+        Column("live_rate", "lines/s beside the others", "lines/s beside", "{:,.0f}"),
+        Column("alone_ms", "the others' p99 without it, ms", "p99 without ms"),
+        Column("beside_ms", "beside it, ms", "p99 beside ms"),
+        Column("raised_ms", "raised by, ms", "raised ms"),
+    ),
     Kind.CHURN: (
         Column("seconds", "seconds", "seconds", "{:.2f}"),
         Column("connection_us", "server CPU per connection, µs", "CPU µs/connection", "{:,.0f}"),

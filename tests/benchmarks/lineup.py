@@ -41,6 +41,11 @@ class Peer:
     variables: tuple[tuple[str, str], ...] = ()
     package: str | None = None
 
+    @property
+    def ours(self) -> bool:
+        """Whether it is wsupervisor."""
+        return self.module in {"ours", "keeping"}
+
     def missing(self, environment: Environment) -> str | None:
         """Return why it cannot take part; None if it can."""
         return None if self.needs is None else environment.missing.get(self.needs)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from supervisor.cli.load.results import BUSY
 from tests.benchmarks.columns import COLUMNS, Column
 from tests.benchmarks.results import Results, Spread
-from tests.benchmarks.scenarios import SCENARIOS, Kind, Scenario, find_peer
+from tests.benchmarks.scenarios import MAIN, SCENARIOS, SECTIONS, Kind, Scenario, find_peer
 from tests.benchmarks.targets import TARGETS
 
 __all__ = ["CHART", "render"]
@@ -26,8 +26,8 @@ REPEAT = """\
 ## Repeat it
 
 ```sh
-make bench                                              # everything, about 18 minutes
-make bench ARGS="--quick"                               # fewer and shorter runs, 3 minutes
+make bench                                              # everything, about 24 minutes
+make bench ARGS="--quick"                               # fewer and shorter runs, 4 minutes
 make bench ARGS="--list"                                # who there is, and what is measured
 make bench ARGS="--peers ours,nats --scenarios queued-128"
 make bench-micro                                        # within one process, without sockets
@@ -36,11 +36,18 @@ make bench-micro                                        # within one process, wi
 Only a complete run writes this page; every run leaves its raw results, and a page of its own, in
 `build/bench/`. Its raw results make the page again without another run:
 `make bench ARGS="--render build/bench/results.json"`.
+
+A run of all scenarios of one section takes the place of that section on the page, which says so, with
+`--merge`: `make bench ARGS="--scenarios keeping,appends,bursts,replay --merge"`. That needs the raw
+results of a complete run, in `build/bench/complete.json`.
 """
 
 NO_RUN = """\
 No run has been written here yet. `make bench` makes one, and writes it here.
 """
+
+
+BEST_IS_MOST = {Kind.THROUGHPUT, Kind.STALLED, Kind.APPENDS, Kind.REPLAY}
 
 
 def render(results: Results, *, chart: bool = False) -> str:
@@ -49,12 +56,11 @@ def render(results: Results, *, chart: bool = False) -> str:
     if not results.rows:
         parts.append(NO_RUN)
     else:
-        parts += [_about(results), *_targets(results)]
+        parts += [_about(results), *_targets(results, MAIN)]
         if chart:
             parts.append(f"![Deliveries per second of all, as bars]({CHART})\n")
-        parts += [
-            _scenario(results, scenario) for scenario in SCENARIOS if results.measured(scenario.key)
-        ]
+        for section in SECTIONS:
+            parts += _section(results, section)
         if results.missing:
             parts.append(_missing(results))
     return "\n".join([*parts, REPEAT])
@@ -107,14 +113,37 @@ def _caveat(results: Results) -> Iterator[str]:
         yield ""
 
 
-def _targets(results: Results) -> Iterator[str]:
+def _section(results: Results, section: str) -> Iterator[str]:
+    """Return the tables of a section; all but the first have a heading, and their goals with them."""
+    scenarios = [
+        scenario
+        for scenario in SCENARIOS
+        if scenario.section == section and results.measured(scenario.key)
+    ]
+    if section != MAIN and scenarios:
+        yield f"## {section}\n"
+        later = results.later.get(section)
+        if later is not None:
+            minutes = f" It took {later['minutes']} minutes." if later.get("minutes") else ""
+            versions = ", ".join(f"{name} {each}" for name, each in later["versions"].items())
+            yield (
+                f"Of a run of its own, on {later['date']}, {later['kernel']}; {later['rounds']} "
+                f"interleaved runs.{minutes} Versions: {versions}.\n"
+            )
+        yield from _targets(results, section)
+    for scenario in scenarios:
+        yield _scenario(results, scenario)
+
+
+def _targets(results: Results, section: str) -> Iterator[str]:
     lines = [
-        "## What was to be reached",
-        "",
+        *(["## What was to be reached", ""] if section == MAIN else []),
         *_table_head("", "goal", "measured", "by the server's CPU", ""),
     ]
     measured = 0
     for target in TARGETS:
+        if target.section != section:
+            continue
         verdict = target.verdict(results)
         measured += verdict.value is not None
         if verdict.value is None and results.partial:
@@ -137,7 +166,7 @@ def _scenario(results: Results, scenario: Scenario) -> str:
     columns = COLUMNS[scenario.kind]
     remarks = list(_remarks(results, scenario))
     lines = [
-        f"## {scenario.heading(results.shrink)}",
+        f"{'##' if scenario.section == MAIN else '###'} {scenario.heading(results.shrink)}",
         "",
         *_table_head("", *(column.heading for column in columns), "lost"),
     ]
@@ -152,7 +181,7 @@ def _scenario(results: Results, scenario: Scenario) -> str:
         lost = results.lost(scenario.key, peer.key)
         lines.append(
             _line(
-                f"**{peer.label}**" if peer.module == "ours" else peer.label,
+                f"**{peer.label}**" if peer.ours else peer.label,
                 *(_cell(cell, column) for cell, column in zip(cells, columns, strict=True)),
                 f"**{lost:,}**" if lost else "0",
             )
@@ -166,7 +195,7 @@ def _rank(value: float | None, scenario: Scenario) -> float:
     """Return what sorts the best to the top."""
     if value is None:
         return float("inf")
-    return -value if scenario.kind in {Kind.THROUGHPUT, Kind.STALLED} else value
+    return -value if scenario.kind in BEST_IS_MOST else value
 
 
 def _remarks(results: Results, scenario: Scenario) -> Iterator[str]:
@@ -177,7 +206,7 @@ def _remarks(results: Results, scenario: Scenario) -> Iterator[str]:
         if results.lost(scenario.key, peer.key):
             yield f"{peer.label} lost messages: its figures are not comparable."
         busy = results.median(scenario.key, peer.key, "client_busy")
-        if busy is not None and busy > BUSY and scenario.kind is Kind.THROUGHPUT:
+        if busy is not None and busy > BUSY and scenario.kind in {Kind.THROUGHPUT, Kind.REPLAY}:
             limited.append(peer.label)
         if peer.note and results.median(scenario.key, peer.key, "rate") is not None:
             yield f"{peer.label}: {peer.note}."

@@ -16,10 +16,13 @@ from typing import Protocol
 from supervisor.cli.load import HttpPublisher, Receivers, payload
 from tests.benchmarks.servers import ServerOfPeer
 
-__all__ = ["DEPTH", "CommandedPublisher", "NatsPublisher", "NchanPublisher", "Publisher"]
+__all__ = ["BURST", "DEPTH", "CommandedPublisher", "NatsPublisher", "NchanPublisher", "Publisher"]
 
 DEPTH, DEPTH_BYTES = 64, 256 * 1024
 """Publications, and their bytes, that wait together; as tests/benchmarks/peers/control.py."""
+
+BURST = 10
+"""Publications that come together in mode ``bursts``; as there."""
 
 AT_ONCE = 8
 """Connections over which an HTTP publisher has several publications wait at the server."""

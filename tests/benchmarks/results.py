@@ -77,6 +77,44 @@ class Results:
         """Whether peers or scenarios were left out, or the run was interrupted."""
         return bool(self.about.get("partial") or self.about.get("interrupted"))
 
+    @property
+    def later(self) -> dict[str, dict[str, Any]]:
+        """What is to be known of the runs that brought single sections, by section."""
+        found: dict[str, dict[str, Any]] = self.about.get("later", {})
+        return found
+
+    def with_section(self, section: str, scenarios: Iterable[str], run: Results) -> Results:
+        """
+        Return these results with ``section`` as another run has measured it.
+
+        Args:
+            section: Of the page.
+            scenarios: The keys of all that are in it.
+            run: Has measured all of them.
+
+        Raises:
+            ValueError: If the two are not to be shown on one page: of another machine, or not under the
+                conditions of the goals.
+        """
+        keys = set(scenarios)
+        if unmeasured := sorted(key for key in keys if not run.measured(key)):
+            raise ValueError(f"{section}: not measured: {', '.join(unmeasured)}")
+        if run.quick or run.about.get("interrupted"):
+            raise ValueError(f"{section}: the run was quick, or interrupted")
+        for what in ("processor", "cores", "members", "pinned"):
+            if run.about[what] != self.about[what]:
+                raise ValueError(
+                    f"{section}: {what} was {run.about[what]}, and {self.about[what]} before"
+                )
+        known = ("date", "kernel", "rounds", "minutes", "versions")
+        about = {name: run.about[name] for name in known if name in run.about}
+        return Results(
+            {**self.about, "later": {**self.later, section: about}},
+            dict(self.missing),
+            [row for row in self.rows if row.scenario not in keys]
+            + [row for row in run.rows if row.scenario in keys],
+        )
+
     def spread(self, scenario: str, peer: str, value: str) -> Spread | None:
         """Return the median of that value; None if it was never measured."""
         found = [

@@ -13,12 +13,14 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from supervisor.cli.load import LoadError, Receivers
 from tests.benchmarks.environment import Environment, Machine
+from tests.benchmarks.joiner import Joiner
 from tests.benchmarks.lineup import Peer
-from tests.benchmarks.publishers import DEPTH, CommandedPublisher
+from tests.benchmarks.publishers import BURST, DEPTH, CommandedPublisher
 from tests.benchmarks.results import Results, Row
 from tests.benchmarks.scenarios import Kind, Scenario
 from tests.benchmarks.servers import ServerError, ServerOfPeer
@@ -28,6 +30,12 @@ __all__ = ["Options", "Runner", "most_descriptors"]
 
 FILL = 6 << 20
 """Bytes after which nothing of a socket that stalls has space left: the kernel takes 4 MiB."""
+
+PUBLISHERS = 1_000
+"""That publish at the same time, each one message after the other."""
+
+SLICES = 3
+"""Times within one run that the others are measured without and beside a client that joins."""
 
 CHURNS = 3
 """Times that all connect and leave within one run, whose median is taken."""
@@ -104,8 +112,11 @@ class Runner:
             Kind.IDLE: self._idle,
             Kind.SCALE: self._scale,
             Kind.CHURN: self._churn,
+            Kind.KEEPING: self._keeping,
+            Kind.APPENDS: self._appends,
+            Kind.REPLAY: self._replay,
         }[scenario.kind]
-        if scenario.kind not in {Kind.THROUGHPUT, Kind.LATENCY}:
+        if scenario.kind not in {Kind.THROUGHPUT, Kind.LATENCY, Kind.REPLAY}:
             await self._close_all()
         for number in range(self.options.rounds):
             for peer in scenario.peers:
@@ -124,7 +135,7 @@ class Runner:
                     await self._close(peer)
                 self.results.rows.append(row)
                 self.step(row)
-        if scenario.kind is Kind.SCALE:
+        if scenario.kind in {Kind.SCALE, Kind.KEEPING, Kind.APPENDS}:
             await self._close_all()
 
     # What is measured.
@@ -140,8 +151,10 @@ class Runner:
         return self._row(scenario, peer, measured, {"rate": measured.result.rate})
 
     async def _latency(self, scenario: Scenario, peer: Peer) -> Row:
-        session = await self._session(peer, self.options.members)
+        session = await self._session(peer, self.options.members, scenario)
         count = max(20, round(4 * self.options.seconds * scenario.rate))
+        if scenario.mode == "bursts":
+            count *= BURST
         await _longest_pause(session)
         measured = await session.run(
             scenario.mode, count, scenario.size, rate=scenario.rate, latency=True
@@ -231,6 +244,68 @@ class Runner:
         }
         return Row(scenario.key, peer.key, values)
 
+    async def _keeping(self, scenario: Scenario, peer: Peer) -> Row:
+        members = scenario.count(self.options.shrink)
+        assert members is not None
+        session = await self._session(peer, members, scenario)
+        count = DEPTH * max(10, round(200 * self.options.seconds))
+        command = f"keeping {count} {scenario.size}"
+        event, log = (float(word) for word in await session.server.ask(command, "keeping"))
+        values = {
+            "added_us": (log - event) / count * 1e6,
+            "event_us": event / count * 1e6,
+            "log_us": log / count * 1e6,
+        }
+        return Row(scenario.key, peer.key, values)
+
+    async def _appends(self, scenario: Scenario, peer: Peer) -> Row:
+        members = scenario.count(self.options.shrink)
+        assert members is not None
+        session = await self._session(peer, members, scenario)
+        seconds = 3 * self.options.seconds
+        values = {}
+        for name, command in (
+            ("publishers", f"publishers {PUBLISHERS} {seconds:g} {scenario.size}"),
+            ("store", f"appends {seconds:g} {scenario.size}"),
+        ):
+            word = command.partition(" ")[0]
+            count, took = (float(each) for each in await session.server.ask(command, word))
+            values[f"{name}_rate"] = count / took
+        await session.receivers.quiet(0.05, 5.0)
+        return Row(scenario.key, peer.key, values)
+
+    async def _replay(self, scenario: Scenario, peer: Peer) -> Row:
+        session = await self._session(peer, self.options.members, scenario)
+        joiner = Joiner(session, scenario.kept(self.options.shrink))
+        busy = time.process_time()
+        began = time.monotonic()
+        alone = [await joiner.join() for _ in range(CHURNS)]
+        busy = (time.process_time() - busy) / (time.monotonic() - began)
+        count = max(20, round(2 * self.options.seconds * scenario.rate))
+        p99: dict[bool, list[float]] = {False: [], True: []}
+        beside: list[float] = []
+        lost = 0
+        for _ in range(SLICES):
+            for joins in (False, True):
+                async with joiner.again_and_again(beside) if joins else nullcontext():
+                    measured = await session.run(
+                        scenario.mode, count, scenario.size, rate=scenario.rate, latency=True
+                    )
+                result = measured.result
+                lost += result.lost + result.surplus + (result.gaps or 0) + (result.repeats or 0)
+                if result.latency is not None:
+                    p99[joins].append(result.latency.p99 * 1e3)
+        without, with_joiner = (statistics.median(p99[joins]) for joins in (False, True))
+        values = {
+            "replay_rate": statistics.median(alone),
+            "live_rate": statistics.median(beside),
+            "alone_ms": without,
+            "beside_ms": with_joiner,
+            "raised_ms": with_joiner - without,
+            "client_busy": busy,
+        }
+        return Row(scenario.key, peer.key, values, lost)
+
     async def _come_and_go(self, server: ServerOfPeer, peer: Peer, count: int) -> None:
         receivers = Receivers(f"ws://127.0.0.1:{server.port}{peer.path}", count)
         try:
@@ -242,11 +317,16 @@ class Runner:
 
     # What is up.
 
-    async def _session(self, peer: Peer, members: int) -> Session:
+    async def _session(self, peer: Peer, members: int, scenario: Scenario | None = None) -> Session:
+        """Return the session of ``peer``, whose room keeps what ``scenario`` says, if it does."""
         session = self._sessions.get(peer.key)
         if session is None:
             await self._make_room(members)
-            session = await Session.open(peer, members, self.environment, self.machine)
+            arguments: tuple[str, ...] = ()
+            if scenario is not None and scenario.lines:
+                filled = scenario.kept(self.options.shrink)
+                arguments = ("--filled", str(filled), "--size", str(scenario.size))
+            session = await Session.open(peer, members, self.environment, self.machine, arguments)
             self._sessions[peer.key] = session
             gc.collect()
             gc.freeze()  # the receivers are no garbage, and not to be looked through

@@ -5,11 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from tests.benchmarks.environment import BUILD
 from tests.benchmarks.lineup import PEERS, Peer
 
-__all__ = ["ALL_PEERS", "SCENARIOS", "Kind", "Scenario", "find_peer", "find_scenario", "shrunk"]
+__all__ = [
+    "ALL_PEERS",
+    "KEEPING",
+    "LINES",
+    "MAIN",
+    "SCENARIOS",
+    "SECTIONS",
+    "Kind",
+    "Scenario",
+    "find_peer",
+    "find_scenario",
+    "shrunk",
+]
 
 KIB = 1024
+
+LINES = 100_000
+"""Messages that a room keeps."""
+
+MAIN, KEEPING = "", "Rooms that keep their messages"
+
+SECTIONS = (MAIN, KEEPING)
+"""Of the page; whatever is in one of them is of one run. The first has no heading."""
 
 
 class Kind(Enum):
@@ -21,6 +42,9 @@ class Kind(Enum):
     IDLE = "idle"
     SCALE = "scale"
     CHURN = "churn"
+    KEEPING = "keeping"
+    APPENDS = "appends"
+    REPLAY = "replay"
 
 
 @dataclass(frozen=True)
@@ -30,13 +54,15 @@ class Scenario:
 
     Attributes:
         key: What ``--scenarios`` calls it.
-        title: What the page calls it; ``{:,}`` is the number of receivers.
+        title: What the page calls it; ``{:,}`` is the number of receivers, or of lines.
         kind: How it is measured.
         peers: Who takes part.
-        mode: ``one`` or ``queued``.
+        mode: ``one``, ``queued`` or ``bursts``.
         size: Bytes of a message.
         members: Receivers; None for as many as ``--members`` says.
-        rate: Publications a second; 0 for as many as go.
+        rate: Publications or bursts a second; 0 for as many as go.
+        lines: Messages that the room keeps already.
+        section: Of the page.
     """
 
     key: str
@@ -47,6 +73,8 @@ class Scenario:
     size: int = 128
     members: int | None = None
     rate: float = 0.0
+    lines: int = 0
+    section: str = MAIN
 
     def count(self, shrink: int) -> int | None:
         """Return how many receivers there are in a run whose numbers are divided by ``shrink``."""
@@ -54,7 +82,11 @@ class Scenario:
 
     def heading(self, shrink: int) -> str:
         """Return the title, with the number that such a run has."""
-        return self.title.format(self.count(shrink))
+        return self.title.format(self.kept(shrink) or self.count(shrink))
+
+    def kept(self, shrink: int) -> int:
+        """Return how many messages the room keeps already in such a run."""
+        return shrunk(self.lines, shrink) if self.lines else 0
 
 
 def shrunk(members: int, shrink: int) -> int:
@@ -98,7 +130,22 @@ _STALLED = (
     *_some("tutorial", "queue"),
 )
 
-ALL_PEERS = tuple(dict.fromkeys((*PEERS, *_IDLE, *_STALLED)))
+
+def _keeps(key: str, label: str, *durability: str) -> Peer:
+    arguments: tuple[str, ...] = ()
+    if durability:
+        path = BUILD / "servers" / key / "history.db"
+        arguments = ("--history", f"sqlite:///{path}", "--durability", *durability)
+    return Peer(key, f"wsupervisor, {label}", "keeping", arguments)
+
+
+_KEEPS = (
+    _keeps("keeps-memory", "kept in memory"),
+    _keeps("keeps-sqlite", "kept in SQLite, durability written", "written"),
+    _keeps("keeps-sqlite-early", "kept in SQLite, durability memory", "memory"),
+)
+
+ALL_PEERS = tuple(dict.fromkeys((*PEERS, *_IDLE, *_STALLED, *_KEEPS)))
 """Those of some scenarios last."""
 
 SCENARIOS = (
@@ -145,5 +192,46 @@ SCENARIOS = (
         Kind.CHURN,
         peers=_some("ours", "ours-asgi", "tutorial"),
         members=1_000,
+    ),
+    Scenario(
+        "keeping",
+        "What keeping adds to a publication",
+        Kind.KEEPING,
+        peers=_KEEPS,
+        size=100,
+        members=10,
+        lines=LINES,
+        section=KEEPING,
+    ),
+    Scenario(
+        "appends",
+        "Appends without a pause",
+        Kind.APPENDS,
+        peers=_KEEPS,
+        size=100,
+        members=10,
+        lines=LINES,
+        section=KEEPING,
+    ),
+    Scenario(
+        "bursts",
+        "20 bursts of 10 publications a second, 100 B",
+        Kind.LATENCY,
+        peers=_KEEPS,
+        mode="bursts",
+        size=100,
+        rate=20.0,
+        lines=LINES,
+        section=KEEPING,
+    ),
+    Scenario(
+        "replay",
+        "{:,} lines replayed, beside 20 publications a second",
+        Kind.REPLAY,
+        peers=_KEEPS[:2],
+        size=100,
+        rate=20.0,
+        lines=LINES,
+        section=KEEPING,
     ),
 )

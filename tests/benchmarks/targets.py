@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tests.benchmarks.results import Results
-from tests.benchmarks.scenarios import shrunk
+from tests.benchmarks.scenarios import KEEPING, LINES, MAIN, shrunk
 
 __all__ = ["TARGETS", "Target", "Verdict"]
 
@@ -39,7 +39,8 @@ class Target:
         value: Computes it; None if something was not measured.
         unit: Of value and goal.
         by_cpu: The same ratio by the server's CPU time, where the client may set the pace.
-        members: Receivers that ``what`` speaks of, in a run that is not quick.
+        members: Receivers, or lines, that ``what`` speaks of, in a run that is not quick.
+        section: Of the page.
     """
 
     what: str
@@ -49,6 +50,7 @@ class Target:
     unit: str = " x"
     by_cpu: Callable[[Results], float | None] | None = None
     members: tuple[int, ...] = ()
+    section: str = MAIN
 
     @property
     def bound(self) -> str:
@@ -224,5 +226,55 @@ def _targets() -> Iterator[Target]:
         )
 
 
-TARGETS = tuple(_targets())
+def _keeping() -> Iterator[Target]:
+    yield Target(
+        "kept in memory: CPU that keeping adds to a publication",
+        2.0,
+        at_most=True,
+        value=_median("keeping", "keeps-memory", "added_us"),
+        unit=" µs",
+        section=KEEPING,
+    )
+    for value, what in (
+        ("store_rate", "appends/s of the store, in batches"),
+        ("publishers_rate", "publications/s of 1,000 publishers, each of which waits"),
+    ):
+        yield Target(
+            f"kept in SQLite: {what}",
+            50_000.0,
+            at_most=False,
+            value=_median("appends", "keeps-sqlite", value),
+            unit="/s",
+            section=KEEPING,
+        )
+    for peer, durability in (("keeps-sqlite", "written"), ("keeps-sqlite-early", "memory")):
+        yield Target(
+            f"bursts, SQLite with durability {durability}: p99 of all receipts, of memory's",
+            1.5,
+            at_most=True,
+            value=_ratio("bursts", "p99_ms", peer, "keeps-memory"),
+            section=KEEPING,
+        )
+    for peer, store in (("keeps-memory", "memory"), ("keeps-sqlite", "SQLite")):
+        yield Target(
+            f"{{:,}} lines replayed from {store}: lines/s",
+            200_000.0,
+            at_most=False,
+            value=_median("replay", peer, "replay_rate"),
+            unit="/s",
+            members=(LINES,),
+            section=KEEPING,
+        )
+        yield Target(
+            f"{{:,}} lines replayed from {store}: the others' p99 is raised by",
+            2.0,
+            at_most=True,
+            value=_median("replay", peer, "raised_ms"),
+            unit=" ms",
+            members=(LINES,),
+            section=KEEPING,
+        )
+
+
+TARGETS = (*_targets(), *_keeping())
 """In the order of the page."""

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from tests.benchmarks.arguments import ChoiceError, choose, listing, make_parser, needs
+from tests.benchmarks.arguments import (
+    ChoiceError,
+    choose,
+    listing,
+    make_parser,
+    needs,
+    whole_sections,
+)
 from tests.benchmarks.environment import HERE, Needs, pinned
 from tests.benchmarks.runner import Options
-from tests.benchmarks.scenarios import ALL_PEERS, SCENARIOS
+from tests.benchmarks.scenarios import ALL_PEERS, KEEPING, SCENARIOS
 
 
 def chosen(peers: str | None, scenarios: str | None) -> dict[str, list[str]]:
@@ -55,6 +62,17 @@ def test_scenarios_are_chosen_by_key_or_beginning() -> None:
         "scale-1000",
         "scale-10000",
     ]
+
+
+def test_whole_sections_can_be_merged() -> None:
+    """All of their scenarios, with all of their peers; and never the first."""
+    assert whole_sections(choose(None, "keeping,appends,bursts,replay"), None) == [KEEPING]
+    with pytest.raises(ChoiceError, match="of one run, also: appends, bursts"):
+        whole_sections(choose(None, "keeping,replay"), None)
+    with pytest.raises(ChoiceError, match="not with --peers"):
+        whole_sections(choose("keeps-sqlite", "keeping,appends,bursts,replay"), "keeps-sqlite")
+    with pytest.raises(ChoiceError, match="that of a complete run"):
+        whole_sections(choose(None, None), None)
 
 
 def test_ours_brings_itself_with_other_options() -> None:

@@ -12,7 +12,7 @@ from tests.benchmarks.environment import ROOT
 from tests.benchmarks.lineup import PEERS
 from tests.benchmarks.page import render
 from tests.benchmarks.results import Results, Row, Spread
-from tests.benchmarks.scenarios import ALL_PEERS, SCENARIOS, find_peer
+from tests.benchmarks.scenarios import ALL_PEERS, KEEPING, SCENARIOS, find_peer
 from tests.benchmarks.targets import TARGETS, Target
 
 ABOUT = {
@@ -99,6 +99,11 @@ VALUES = (
     "kib",
     "seconds",
     "connection_us",
+    "added_us",
+    "publishers_rate",
+    "store_rate",
+    "replay_rate",
+    "raised_ms",
 )
 
 
@@ -186,6 +191,77 @@ def test_a_quick_run_has_ratios_and_no_verdicts() -> None:
         "| 100 sockets connect and leave: time, of the tutorial's | ≤ 1.30 x | 1.50 x | 0.80 x |"
         " not the goal's conditions |"
     ) in page
+
+
+def kept(**about: object) -> Results:
+    """Return a run of the section about rooms that keep their messages, and of nothing else."""
+    values = dict.fromkeys(VALUES, 1.0)
+    rows = [
+        Row(scenario.key, peer.key, values)
+        for scenario in SCENARIOS
+        if scenario.section == KEEPING
+        for peer in scenario.peers
+    ]
+    found = results(*rows)
+    found.about |= {"partial": True, "date": "2030-02-02", **about}
+    return found
+
+
+KEPT = [scenario.key for scenario in SCENARIOS if scenario.section == KEEPING]
+
+
+def test_a_section_has_its_own_heading_goals_and_tables() -> None:
+    """The first goals and tables are without them."""
+    page = render(results(row("ours", 40.0), row("nats", 10.0), *kept().rows))
+
+    first, _, section = page.partition(f"## {KEEPING}\n")
+    assert "kept in memory" not in first
+    assert (
+        "| kept in memory: CPU that keeping adds to a publication | ≤ 2.00 µs | 1.00 µs |"
+        in section
+    )
+    assert "### 100,000 lines replayed" in section
+    assert "of a run of its own" not in section.lower()
+    assert "of nats-server's" not in section
+
+
+def test_a_section_of_another_run_says_so() -> None:
+    """Its rows take the place of those that were there; the rest, and its date, stays."""
+    before = results(row("ours", 40.0), row("nats", 10.0), Row("keeping", "keeps-memory", {}))
+
+    merged = before.with_section(KEEPING, KEPT, kept())
+
+    page = render(merged)
+    first, _, section = page.partition(f"## {KEEPING}\n")
+    assert "2030-01-01" in first
+    assert "2030-02-02" not in first
+    assert "Of a run of its own, on 2030-02-02" in section
+    assert "Not a complete run" not in page
+    assert "**reached**" in section
+    assert sum(each.scenario == "keeping" for each in merged.rows) == 3
+
+
+@pytest.mark.parametrize(
+    ("about", "why"),
+    [
+        ({"quick": True}, "quick"),
+        ({"interrupted": True}, "interrupted"),
+        ({"cores": 8}, "cores was 8, and 2 before"),
+    ],
+)
+def test_only_a_run_under_the_same_conditions_is_merged(about: dict[str, object], why: str) -> None:
+    """The page would compare what cannot be compared."""
+    with pytest.raises(ValueError, match=why):
+        results(row("ours", 40.0)).with_section(KEEPING, KEPT, kept(**about))
+
+
+def test_only_a_whole_section_is_merged() -> None:
+    """Its goals compare what was measured together."""
+    run = kept()
+    run.rows = [row for row in run.rows if row.scenario != "replay"]
+
+    with pytest.raises(ValueError, match="not measured: replay"):
+        results(row("ours", 40.0)).with_section(KEEPING, KEPT, run)
 
 
 def test_one_round_has_no_median() -> None:

@@ -450,6 +450,27 @@ async def test_much_comes_page_by_page(build: Build) -> None:
     assert await house.pending() == {}
 
 
+async def test_what_is_put_while_the_store_is_asked_waits_its_turn(build: Build) -> None:
+    """It does not overtake what was pending before."""
+
+    class Slow(MemoryInbox):
+        async def pending(self, *arguments: Any, **named: Any) -> list[InboxMessage]:
+            found = await super().pending(*arguments, **named)
+            await asyncio.sleep(1)
+            return found
+
+    house = build(Slow())
+    await house.inboxes.put([message("m0")])
+    ann = house.come()
+    await asyncio.sleep(0.5)
+    await house.inboxes.put([message("m1")])
+    assert ann.got == []
+
+    await asyncio.sleep(10)
+
+    assert ann.got == ["m0", "m1"]
+
+
 async def test_nothing_is_kept_of_who_has_gone(build: Build) -> None:
     """Nor of who has nothing."""
     house = build()

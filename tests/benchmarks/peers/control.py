@@ -6,11 +6,14 @@ with one line. It ends when its input does, so none outlives the harness:
 
 * ``publish MODE COUNT SIZE RATE FIRST`` -> ``published COUNT SECONDS``: messages of SIZE bytes,
   numbered from FIRST. MODE ``one`` waits for each fan-out before the next, as far as the server's
-  library waits; ``queued`` has up to :data:`DEPTH` of them wait. RATE is messages a second; 0 is as
-  fast as the library's own flow control allows.
+  library waits; ``queued`` has up to :data:`DEPTH` of them wait; ``bursts`` has :data:`BURST` of
+  them wait each time. RATE is messages a second, or bursts; 0 is as fast as the library's own flow
+  control allows.
 * ``members`` -> ``members COUNT``.
 * ``gc`` -> ``gc LONGEST COLLECTIONS``: milliseconds of the longest pause since the last time.
 * ``collect`` -> ``collected``: garbage is thrown away, so that what is measured then is in use.
+
+A server may take further commands, of its own.
 """
 
 from __future__ import annotations
@@ -21,19 +24,35 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import uvicorn
 import uvloop
 
-__all__ = ["DEPTH", "Publisher", "frame", "listen", "payload", "run", "serve", "take_commands"]
+__all__ = [
+    "BURST",
+    "DEPTH",
+    "Publisher",
+    "frame",
+    "listen",
+    "payload",
+    "run",
+    "serve",
+    "take_commands",
+]
 
 DEPTH = 64
 """Publications that wait together in mode ``queued``."""
 
 DEPTH_BYTES = 256 * 1024
 """Bytes that wait together in mode ``queued``."""
+
+BURST = 10
+"""Publications that come together in mode ``bursts``."""
+
+Commands = Mapping[str, Callable[..., Awaitable[str]]]
+"""Further commands: each takes the words that follow it, and returns those of the answer."""
 
 
 class Publisher(Protocol):
@@ -100,7 +119,9 @@ class _Pauses:
         return answer
 
 
-async def take_commands(listener: socket.socket, publisher: Publisher) -> None:
+async def take_commands(
+    listener: socket.socket, publisher: Publisher, commands: Commands | None = None
+) -> None:
     """Say where the server listens, and do what standard input says, to its end."""
     pauses = _Pauses()
     reader = asyncio.StreamReader()
@@ -121,6 +142,8 @@ async def take_commands(listener: socket.socket, publisher: Publisher) -> None:
             case ["collect"]:
                 gc.collect()
                 answer = "collected"
+            case [word, *words] if commands is not None and word in commands:
+                answer = f"{word} {await commands[word](*words)}"
             case _:
                 answer = f"unknown {line}"
         print(answer, flush=True)
@@ -137,11 +160,17 @@ async def _publish(
             await publisher.queued([payload(sequence, size) for sequence in range(begin, end)])
             await asyncio.sleep(0)  # the loop serves its sockets
         return
+    together = BURST if mode == "bursts" else 1
     began = time.monotonic()
-    for index in range(count):
+    for index in range(0, count, together):
         if rate:
-            await asyncio.sleep(max(0.0, began + index / rate - time.monotonic()))
-        await publisher.one(payload(first + index, size))
+            due = began + index / together / rate
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+        if mode == "bursts":
+            numbers = range(first + index, first + min(index + together, count))
+            await publisher.queued([payload(number, size) for number in numbers])
+        else:
+            await publisher.one(payload(first + index, size))
         await asyncio.sleep(0)
 
 
@@ -155,11 +184,25 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
         runner.run(until_done())
 
 
-def serve(app: Any, publisher: Publisher, *, ws: Any = "websockets-sansio") -> None:
+def serve(
+    app: Any,
+    publisher: Publisher,
+    *,
+    ws: Any = "websockets-sansio",
+    prepare: Callable[[], Awaitable[None]] | None = None,
+    commands: Commands | None = None,
+) -> None:
     """
     Serve an ASGI application with uvicorn on uvloop, and take commands.
 
     No access log, no compression and no pings: none of the compared servers does that here.
+
+    Args:
+        app: The application.
+        publisher: Does what the commands say.
+        ws: uvicorn's class for WebSockets.
+        prepare: What is done once the application has started, before any command.
+        commands: Further commands.
     """
     listener = listen()
     server = uvicorn.Server(
@@ -179,6 +222,8 @@ def serve(app: Any, publisher: Publisher, *, ws: Any = "websockets-sansio") -> N
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)
-        await asyncio.gather(serving, take_commands(listener, publisher))
+        if prepare is not None:
+            await prepare()
+        await asyncio.gather(serving, take_commands(listener, publisher, commands))
 
     run(main)

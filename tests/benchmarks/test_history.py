@@ -1,0 +1,51 @@
+"""What it costs to keep a message in memory."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from supervisor.history.base import Entry, Retention
+from supervisor.history.memory import MemoryHistory
+
+pytestmark = pytest.mark.benchmark(group="history in memory, one append")
+
+RING = 10_000
+"""Records that a full room keeps."""
+
+TEXT_100 = "x" * 100
+
+KEYS: list[str | None] = [f"step:{number}" for number in range(100)]
+
+ROOMS: dict[str, tuple[Retention, int, list[str | None]]] = {
+    "not full": (Retention(), 0, [None]),
+    "full": (Retention(records=RING), RING, [None]),
+    "compacted": (Retention(compact=True), 0, KEYS),
+}
+"""What is kept, how much is there already, and the keys of what is appended, in turns."""
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_append(benchmark: BenchmarkFixture, room: str) -> None:
+    """As a publication does it: told of at once, as memory needs no time."""
+    retention, there, keys = ROOMS[room]
+    history = MemoryHistory()
+    entries = itertools.cycle([Entry(TEXT_100, key=key) for key in keys])
+    outcomes: list[Any] = [None]
+
+    def told(outcome: object) -> None:
+        outcomes[0] = outcome
+
+    def append() -> None:
+        history.append_nowait("room", next(entries), retention, then=told)
+
+    for _ in range(there + 1):
+        append()
+    before = outcomes[0].position.offset
+    benchmark(append)
+
+    assert outcomes[0].position.offset > before
+    assert not outcomes[0].repeated
