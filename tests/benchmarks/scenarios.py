@@ -215,7 +215,7 @@ SCENARIOS = (
     ),
     Scenario(
         "bursts",
-        "20 bursts of 10 publications a second, 100 B",
+        "20 bursts of 10 a second, 100 B",
         Kind.LATENCY,
         peers=_KEEPS,
         mode="bursts",
@@ -226,7 +226,7 @@ SCENARIOS = (
     ),
     Scenario(
         "replay",
-        "{:,} lines replayed, beside 20 publications a second",
+        "{:,} lines replayed",
         Kind.REPLAY,
         peers=_KEEPS[:2],
         size=100,
