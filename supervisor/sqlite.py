@@ -47,6 +47,7 @@ __all__ = [
     "LastStop",
     "SqliteFile",
     "apply_each",
+    "call_safely",
 ]
 
 CAPACITY = 10_000
@@ -488,7 +489,7 @@ class SqliteFile(Generic[J]):
         for job in jobs:
             loop = job.loop
             if loop is None:
-                _call(job.reply, job.outcome)
+                call_safely(job.reply, job.outcome)
             elif loop in by_loop:
                 by_loop[loop].append(job)
             else:
@@ -571,7 +572,7 @@ class SqliteFile(Generic[J]):
                 self._healthy = False
             for each in late:
                 if each.loop is None:
-                    _call(each.reply, self._too_slow())
+                    call_safely(each.reply, self._too_slow())
                 else:
                     _wake(each.loop, _answer, each.reply, self._too_slow(), True)
             for read in late_reads:
@@ -787,10 +788,11 @@ def _answer(future: asyncio.Future[Any], outcome: Any, failed: bool) -> None:
         future.set_result(outcome)
 
 
-def _call(then: Then, outcome: Any) -> None:
+def call_safely(function: Callable[..., None], *args: Any) -> None:
+    """Call what must not raise; if it does, report it as an error of the thread, and go on."""
     try:
-        then(outcome)
-    except Exception:  # noqa: BLE001 - the others must still be told
+        function(*args)
+    except Exception:  # noqa: BLE001 - the thread has others to serve
         threading.excepthook(
             threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread()))
         )

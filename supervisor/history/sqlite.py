@@ -43,7 +43,7 @@ from supervisor.history.tables import (
     micros,
     read_page,
 )
-from supervisor.sqlite import CAPACITY, CAPACITY_BYTES, DEADLINE, LastStop, SqliteFile
+from supervisor.sqlite import CAPACITY, CAPACITY_BYTES, DEADLINE, LastStop, SqliteFile, call_safely
 
 __all__ = ["SqliteHistory"]
 
@@ -253,7 +253,8 @@ class SqliteHistory:
             self._file.give_up()
             self._fallback = MemoryHistory(clock=self._clock)
             if self._on_fallback is not None:
-                self._on_fallback(f"rooms go on in memory, with other epochs: {error}", error)
+                text = f"rooms go on in memory, with other epochs: {error}"
+                call_safely(self._on_fallback, text, error)
         for work in works:
             outcome: Any = error
             if not isinstance(work, Remove):

@@ -61,7 +61,7 @@ SWEEP_RECORDS = 10_000
 
 _NEVER = 2**63 - 1
 _EVER = float(2**62)  # so that two of them can be added
-_ENCODED, _REMOVED, _BYTES = 1, 2, 4
+_ENCODED, _REMOVED, _BYTES, _TOMBSTONE = 1, 2, 4, 8  # in the column `flags`
 
 _ROOM_COLUMNS = (
     "id, name, epoch, top, lost, ended, records, size, touched, due, unsure,"
@@ -92,7 +92,7 @@ SCHEMA = (
     """,
     "CREATE INDEX history_keys ON history_records (room, key) WHERE key IS NOT NULL",
     "CREATE INDEX history_expiries ON history_records (room, expires) WHERE expires IS NOT NULL",
-    "CREATE INDEX history_tombstones ON history_records (room, time) WHERE flags & 2",
+    "CREATE INDEX history_tombstones ON history_records (room, time) WHERE flags & 8",
     """
     CREATE TABLE history_repeats (
         room INTEGER NOT NULL, key TEXT NOT NULL, time INTEGER NOT NULL, offset INTEGER NOT NULL,
@@ -286,7 +286,7 @@ class RoomWriter:
         payload, encoded, key, removed, expires = entry
         flags = _ENCODED if encoded else 0
         if removed:
-            flags |= _REMOVED
+            flags |= _REMOVED if key is None else _REMOVED | _TOMBSTONE
         if isinstance(payload, bytes):
             flags |= _BYTES
         moment = room.touched
@@ -422,7 +422,7 @@ class RoomWriter:
                     ("offset < ?", going.first),
                     ("expires <= ?", now),
                     *(
-                        [("flags & 2 AND time <= ?", now - room.tombstone_age)]
+                        [("flags & 8 AND time <= ?", now - room.tombstone_age)]
                         if room.compact
                         else []
                     ),
@@ -474,7 +474,7 @@ class RoomWriter:
             ("SELECT time FROM history_records WHERE room = ? ORDER BY offset LIMIT 1", room.age),
             ("SELECT min(expires) FROM history_records WHERE room = ? AND expires IS NOT NULL", 0),
             (
-                "SELECT min(time) FROM history_records WHERE room = ? AND flags & 2",
+                "SELECT min(time) FROM history_records WHERE room = ? AND flags & 8",
                 room.tombstone_age if room.compact else None,
             ),
         ):
@@ -699,7 +699,7 @@ def read_page(
     if going.records:
         which += " AND (expires IS NULL OR expires > :now)"
         if room.compact:
-            which += " AND NOT (flags & 2 AND time <= :since)"
+            which += " AND NOT (flags & 8 AND time <= :since)"
     values = {
         "room": room.id,
         "after": max(asked.after, going.first - 1),
@@ -723,7 +723,7 @@ def read_page(
     values["after"], values["before"] = min(ends) - 1, max(ends) + 1
     (found,) = connection.execute(
         "SELECT json_group_array(json_array(offset, time, flags, expires, key,"  # noqa: S608 - constants
-        " iif(flags & 4, hex(payload), payload)))"
+        " CASE WHEN flags & 4 THEN hex(payload) ELSE payload END))"
         f" FROM (SELECT * FROM history_records WHERE {which} ORDER BY {order} LIMIT {count})",
         values,
     ).fetchone()
@@ -769,22 +769,23 @@ def _going(connection: sqlite3.Connection, room: _Room, now: int) -> _Going:
             (room.id, now - room.age),
         ).fetchone()
         first = row[0] if row else room.top + 1
-    tombstone = f"{room.compact} AND flags & 2"
+    tombstone = f"{room.compact} AND flags & 8"
     values = {"room": room.id, "first": first, "now": now, "since": now - room.tombstone_age}
     for which, loses in (
         # Expired ones first: they are not lost, but tombstones are, however they go.
         ("offset < :first", f"expires IS NULL OR expires > :now OR {tombstone}"),
         ("offset >= :first AND expires <= :now", tombstone),
         (
-            "offset >= :first AND flags & 2 AND time <= :since AND (expires IS NULL OR expires > :now)",
+            "offset >= :first AND flags & 8 AND time <= :since AND (expires IS NULL OR expires > :now)",
             "1",
         ),
     ):
         if ":since" in which and not room.compact:
             continue
         more, bytes_, newest = connection.execute(
-            "SELECT count(*), coalesce(sum(size), 0), max(iif("  # noqa: S608 - constants
-            f"{loses}, offset, 0)) FROM history_records WHERE room = :room AND {which}",
+            "SELECT count(*), coalesce(sum(size), 0),"  # noqa: S608 - constants
+            f" max(CASE WHEN {loses} THEN offset ELSE 0 END)"
+            f" FROM history_records WHERE room = :room AND {which}",
             values,
         ).fetchone()
         records += more
