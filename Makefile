@@ -14,6 +14,7 @@ CONSTRAINTS = tests/constraints/newest.txt
 GROUP = dev
 HOST = 127.0.0.1
 PORT ?= 8000
+DATA = .pipeline-data
 ARGS =
 
 BIN := $(VENV)/bin
@@ -36,8 +37,8 @@ help:
 
 ##@ Start here
 
-run: $(STAMP) ## Serve the example: a pipeline that streams its output (HOST, PORT)
-	@HOST="$(HOST)" PORT="$(PORT)" exec $(BIN)/python docs/examples/pipeline/__main__.py
+run: $(STAMP) ## Serve the example: a pipeline that streams its output (HOST, PORT, DATA)
+	@HOST="$(HOST)" PORT="$(PORT)" DATA="$(DATA)" exec $(BIN)/python docs/examples/pipeline/__main__.py
 
 test: $(STAMP) ## Run the whole test suite (ARGS are passed on to pytest)
 	@$(RUN) pytest --durations=5 --durations-min=1 $(ARGS)

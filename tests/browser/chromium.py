@@ -95,14 +95,16 @@ class Chromium:
             self._process.kill()
             self._process.wait()
 
-    def open(self, url: str) -> Tab:
-        """Open a tab and begin to load ``url`` in it."""
+    def open(self, url: str, *, before: str = "") -> Tab:
+        """Open a tab and begin to load ``url`` in it; ``before`` is JavaScript that runs first."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         tab = self._tabs[session] = Tab(self, target, session)
         tab.call("Page.enable")
         tab.call("Runtime.enable")
         tab.call("Log.enable")
+        if before:
+            tab.call("Page.addScriptToEvaluateOnNewDocument", source=before)
         tab.call("Page.navigate", url=url)
         return tab
 

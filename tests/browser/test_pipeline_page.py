@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -15,6 +16,10 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from pipeline.app import settings
+from pipeline.config import Limits
+from pipeline.journal import log_room
+from supervisor import Supervisor
 from tests.browser.chromium import Chromium, Tab, find, wait_for
 from tests.browser.proxy import Proxy
 
@@ -37,6 +42,11 @@ for number in range(300):
 name = "second"
 command = ["{python}", "-c", "for number in range(400): print('\\u001b[32mmore\\u001b[0m', number)"]
 
+[pipelines.long]
+[[pipelines.long.steps]]
+name = "count"
+command = ["{python}", "-c", "for number in range(400): print(number)"]
+
 [pipelines.failing]
 title = "Failing"
 [[pipelines.failing.steps]]
@@ -46,6 +56,20 @@ command = ["{python}", "-c", "import sys; sys.exit('it broke')"]
 name = "never"
 command = ["{python}", "-V"]
 """
+WATCH = """
+window.sockets = [];
+window.received = 0;
+window.WebSocket = class extends WebSocket {
+  constructor(url) {
+    super(url);
+    window.sockets.push(url);
+    this.addEventListener("message", ({ data }) => {
+      const { room = "" } = JSON.parse(data);
+      if (room.startsWith("log:")) window.received++;
+    });
+  }
+};
+"""
 SHOWN = (
     "[...document.querySelectorAll('.line')].map((row) => [Number(row.dataset.n), row.textContent])"
 )
@@ -53,15 +77,26 @@ ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Server:
-    """The example as a subprocess on a free port."""
+    """The example as a subprocess on a free port, which stays the same when it is started again."""
 
-    def __init__(self, folder: Path) -> None:
-        pipelines = folder / "pipelines.toml"
-        pipelines.write_text(PIPELINES)
+    def __init__(self, folder: Path, limits: str) -> None:
+        self._pipelines = folder / "pipelines.toml"
+        self._pipelines.write_text(f"{limits}\n{PIPELINES}")
+        self.data = folder / "data"
         self.log = folder / "server.log"
+        self.port = 0
+        self.launch()
+
+    def launch(self) -> None:
+        """Start the process and wait until it says where it listens."""
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, PROGRAM, "--port", "0", "--config", pipelines],
+                [
+                    *(sys.executable, PROGRAM),
+                    *("--port", str(self.port)),
+                    *("--config", self._pipelines),
+                    *("--data", self.data),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -70,8 +105,7 @@ class Server:
         try:
             found = wait_for("the server's address", self._address)
         except BaseException:
-            self.process.kill()
-            self.process.wait()
+            self.kill()
             raise
         self.port = int(found[1])
         self.url = f"http://127.0.0.1:{self.port}"
@@ -90,10 +124,24 @@ class Server:
     def start(self, pipeline: str) -> str:
         return str(self.call("/api/runs", {"pipeline": pipeline})["run"])
 
+    def ended(self, run: str) -> None:
+        """Wait until the run has ended, and all of it is kept."""
+        wait_for("the end of the run", lambda: self.call(f"/api/runs/{run}/lines")["ended"])
+
     def lines(self, run: str) -> list[tuple[int, str]]:
         """Return the run's lines as the server keeps them, without colours."""
-        lines = self.call(f"/api/runs/{run}/lines")["lines"]
-        return [(line["n"], ESCAPES.sub("", line["text"])) for line in lines]
+        lines: list[tuple[int, str]] = []
+        while True:
+            after = lines[-1][0] if lines else 0
+            page = self.call(f"/api/runs/{run}/lines?after={after}")
+            lines += [(line["n"], ESCAPES.sub("", line["text"])) for line in page["lines"]]
+            if not page["lines"] or lines[-1][0] == page["last"]:
+                return lines
+
+    def kill(self) -> None:
+        """Let the process end as it would without power."""
+        self.process.kill()
+        self.process.wait()
 
     def stop(self) -> str:
         """Stop the server as a service manager would; return what it logged."""
@@ -101,16 +149,15 @@ class Server:
         try:
             code = self.process.wait(timeout=15)
         finally:
-            self.process.kill()
-            self.process.wait()
+            self.kill()
         assert code in {0, -signal.SIGTERM}, self.log.read_text()
         return self.log.read_text()
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    """A server whose log has no trouble in it at the end."""
-    server = Server(tmp_path)
+def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A server whose log has no trouble in it at the end; its parameter is a table of limits."""
+    server = Server(tmp_path, getattr(request, "param", ""))
     try:
         yield server
     finally:
@@ -133,16 +180,24 @@ def browser(tmp_path: Path) -> Iterator[Chromium]:
 
 
 def check_log(tab: Tab, server: Server, run: str) -> None:
-    """The tab shows every line of the run exactly once, in order, with its text."""
+    """The tab shows every line of the run exactly once, in order, with its text, and says that it is all."""
     lines = server.lines(run)
     tab.show()
     tab.wait(f"document.querySelectorAll('.line').length >= {len(lines)}")
+    tab.wait("document.querySelector('#log-count').textContent.endsWith('complete')")
     shown = tab.evaluate(SHOWN)
 
     assert [number for number, _ in shown] == list(range(1, len(lines) + 1))
     for (number, text), (_, expected) in zip(shown, lines, strict=True):
         if not expected.startswith("$ "):  # a heading shows the step's name, too
             assert text == expected, f"line {number}"
+    assert tab.evaluate("document.querySelectorAll('.gap').length") == 0
+    assert tab.evaluate("document.querySelector('#log-note').textContent") == ""
+
+
+def watch(browser: Chromium, url: str) -> Tab:
+    """Open a tab that remembers every socket it opens, and how many lines came over all of them."""
+    return browser.open(url, before=WATCH)
 
 
 def test_ten_tabs_that_come_and_go(server: Server, browser: Chromium) -> None:
@@ -166,6 +221,109 @@ def test_ten_tabs_that_come_and_go(server: Server, browser: Chromium) -> None:
     for tab in tabs:
         check_log(tab, server, run)
         assert tab.problems == []
+
+
+def test_page_opened_in_the_middle_has_the_first_line(server: Server, browser: Chromium) -> None:
+    """Whoever opens the page while a run goes on sees its log from line 1, and then what comes."""
+    run = server.start("steady")
+    wait_for("some lines", lambda: len(server.lines(run)) > 100)
+
+    tab = browser.open(f"{server.url}/#run={run}")
+    tab.wait("document.querySelector('.line[data-n=\"1\"]')")
+
+    assert server.call(f"/api/runs/{run}")["state"] == "running", "the run was too short for this"
+    tab.wait("document.title.startsWith('✓')")
+    check_log(tab, server, run)
+    assert tab.problems == []
+
+
+def test_killed_server_costs_no_line(server: Server, browser: Chromium) -> None:
+    """
+    A page goes on after the server was killed under it and started again.
+
+    It asks for what came after its last line, is sent nothing twice, and sees the run's end.
+    """
+    run = server.start("steady")
+    tab = watch(browser, f"{server.url}/#run={run}")
+    tab.wait("document.querySelectorAll('.line').length > 50")
+
+    server.kill()
+    tab.wait("document.querySelector('#connection').dataset.state === 'waiting'")
+    server.launch()
+
+    tab.wait("document.querySelector('#connection').dataset.state === 'live'")
+    tab.wait("document.title.startsWith('✗')")
+    check_log(tab, server, run)
+    lines = server.lines(run)
+    assert lines[-1][1] == "the server stopped"
+    assert server.call(f"/api/runs/{run}")["detail"] == "the server stopped"
+    sockets = tab.evaluate("window.sockets.filter((url) => url.includes('/ws/runs/'))")
+    assert "since=" not in sockets[0]
+    assert "since=" in sockets[-1]
+    assert tab.evaluate("window.received") == len(lines)
+
+
+def test_ended_run_can_be_read_after_a_restart(server: Server, browser: Chromium) -> None:
+    """A new server lists the runs of the one before, and shows their logs and steps."""
+    run = server.start("failing")
+    server.ended(run)
+    before = server.call(f"/api/runs/{run}")
+    server.stop()
+    server.launch()
+
+    assert server.call(f"/api/runs/{run}") == before
+    tab = browser.open(server.url)
+    tab.wait(f"document.querySelector('a[href=\"#run={run}\"]')")
+    tab.evaluate(f"document.querySelector('a[href=\"#run={run}\"]').click()")
+    tab.wait("document.title.startsWith('✗')")
+    check_log(tab, server, run)
+    assert tab.evaluate("document.querySelector('#run-detail').textContent") == (
+        "stumble: exit code 1"
+    )
+    assert tab.problems == []
+
+
+def test_another_log_is_shown_as_one(server: Server, browser: Chromium) -> None:
+    """When the server has another log of the run than the page knew, that is said, and all of it shown."""
+    run = server.start("failing")
+    server.ended(run)
+    tab = browser.open(f"{server.url}/#run={run}")
+    check_log(tab, server, run)
+
+    server.kill()
+    asyncio.run(replace_log(server.data, run, ["one line", "another line"]))
+    server.launch()
+
+    tab.wait("document.querySelector('#log-note').textContent.includes('another log')")
+    tab.wait("document.querySelectorAll('.line').length === 2")
+    assert tab.evaluate(SHOWN) == [[1, "one line"], [2, "another line"]]
+
+
+async def replace_log(data: Path, run: str, texts: list[str]) -> None:
+    """Give the run another log, while no server uses the data."""
+    supervisor = Supervisor(settings(Limits(), data))
+    async with supervisor.lifespan(None):
+        await supervisor.remove_history(log_room(run))
+        for text in texts:
+            line = {"step": "stumble", "stream": "stdout", "text": text, "time": 1.0}
+            await supervisor.publish(log_room(run), line)
+        await supervisor.end(log_room(run))
+
+
+@pytest.mark.parametrize("server", ["[limits]\nkept_lines = 100"], indirect=True)
+def test_lines_that_are_not_kept_are_named(server: Server, browser: Chromium) -> None:
+    """Where the log does not begin with its first line, the page says which ones are missing."""
+    run = server.start("long")
+    server.ended(run)
+
+    tab = browser.open(f"{server.url}/#run={run}")
+    tab.wait("document.querySelector('#log-count').textContent.endsWith('complete')")
+    tab.wait("document.querySelectorAll('.line').length === 100")
+
+    gap = tab.evaluate("document.querySelector('#log').textContent")
+    assert gap.startswith("Lines 1 to 301 are no longer kept.")
+    count = tab.evaluate("document.querySelector('#log-count').textContent")
+    assert count == "401 lines, 100 kept, complete"
 
 
 def test_cut_connection_comes_back_and_misses_nothing(server: Server, browser: Chromium) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.testclient import TestClient
+from starlette.testclient import TestClient, WebSocketTestSession
 from starlette.websockets import WebSocketDisconnect
 
 from pipeline.app import create_app
@@ -33,11 +35,18 @@ CONFIG = {
 }
 
 
+@contextmanager
+def running(data: Path | None = None) -> Iterator[TestClient]:
+    """Run the application; yield a client of it."""
+    app = create_app(parse(CONFIG), data=data)
+    with TestClient(app, base_url="http://127.0.0.1:8000") as client:
+        yield client
+
+
 @pytest.fixture
 def client() -> Iterator[TestClient]:
-    """A client of a running application."""
-    app = create_app(parse(CONFIG))
-    with TestClient(app, base_url="http://127.0.0.1:8000") as client:
+    """A client of a running application that keeps nothing beyond itself."""
+    with running() as client:
         yield client
 
 
@@ -50,13 +59,21 @@ def start(client: TestClient, pipeline: str) -> str:
 
 
 def ended(client: TestClient, run: str) -> dict[str, Any]:
-    """Wait until the run has ended; return its summary."""
+    """Wait until the run has ended, and its log too; return what it came to."""
     for _ in range(500):
-        summary: dict[str, Any] = client.get(f"/api/runs/{run}").json()
-        if summary["finished"] is not None:
-            return summary
+        if client.get(f"/api/runs/{run}/lines").json()["ended"]:
+            found: dict[str, Any] = client.get(f"/api/runs/{run}").json()
+            return found
         time.sleep(0.02)
     raise AssertionError(f"{run} has not ended")
+
+
+def received(socket: WebSocketTestSession, until: str) -> list[dict[str, Any]]:
+    """Return the messages up to the first one that has the given word."""
+    messages: list[dict[str, Any]] = []
+    while not messages or until not in messages[-1]:
+        messages.append(socket.receive_json())
+    return messages
 
 
 def test_page_is_served_with_a_policy(client: TestClient) -> None:
@@ -89,7 +106,7 @@ def test_run_is_started_and_read(client: TestClient) -> None:
     assert [each["run"] for each in client.get("/api/runs").json()["runs"]] == [run]
     page = client.get(f"/api/runs/{run}/lines", params={"after": 1, "limit": 2}).json()
     assert [(line["n"], line["text"]) for line in page["lines"]] == [(2, "a"), (3, "b")]
-    assert (page["last"], page["omitted"]) == (4, 0)
+    assert (page["last"], page["lost"], page["ended"]) == (4, 0, True)
     assert client.get(f"/api/runs/{run}/log.txt").text.endswith("\na\nb\nc\n")
 
 
@@ -145,22 +162,77 @@ def test_unknown_run_is_explained(client: TestClient, path: str) -> None:
     assert "until 3 newer ones" in answer.json()["detail"]
 
 
-def test_socket_tells_what_there_is_then_what_happens(client: TestClient) -> None:
-    """The first message of both sockets is the present state; a ping is answered with it."""
-    with client.websocket_connect(f"{WS}/ws/runs") as listing:
-        assert listing.receive_json()["runs"] == []
-        run = start(client, "quick")
-        assert listing.receive_json()["run"] == run
-        ended(client, run)
+def test_socket_begins_with_the_first_line_and_says_the_end(client: TestClient) -> None:
+    """Whoever comes late gets the states, every line with its place, and that no more will come."""
+    run = start(client, "quick")
+    ended(client, run)
 
+    with client.websocket_connect(f"{WS}/ws/runs/{run}") as socket:
+        messages = received(socket, "end")
+
+    lines = [message for message in messages if message.get("room") == f"log:{run}"]
+    states = {m["key"]: m["data"]["state"] for m in messages if "key" in m}
+    assert [(line["offset"], line["data"]["text"]) for line in lines[1:]] == [
+        (2, "a"),
+        (3, "b"),
+        (4, "c"),
+    ]
+    assert states == {"step:0": "passed", "run": "passed"}
+    assert messages[-1] == {"end": {"room": f"log:{run}", "offset": 4}}
+
+
+def test_socket_goes_on_where_it_stopped(client: TestClient) -> None:
+    """With since= only later lines come; an unknown place is said to be one, and all lines come."""
+    run = start(client, "quick")
+    ended(client, run)
+    with client.websocket_connect(f"{WS}/ws/runs/{run}") as socket:
+        epoch = next(m for m in received(socket, "end") if m.get("room") == f"log:{run}")["epoch"]
+
+    for since, recovered, offsets in ((f"{epoch}:2", True, [3, 4]), ("x:2", False, [1, 2, 3, 4])):
+        with client.websocket_connect(f"{WS}/ws/runs/{run}?since={since}") as socket:
+            messages = received(socket, "end")
+        joined = {m["joined"]["room"]: m["joined"] for m in messages if "joined" in m}
+        assert joined[f"log:{run}"]["recovered"] is recovered
+        assert [m["offset"] for m in messages if m.get("room") == f"log:{run}"] == offsets
+
+
+def test_list_tells_of_new_runs_and_forgotten_ones(client: TestClient) -> None:
+    """The list's socket has each run under its id, and says when one is not kept any more."""
+    with client.websocket_connect(f"{WS}/ws/runs") as listing:
+        first = start(client, "quick")
+        messages = received(listing, "key")
+        assert (messages[-1]["key"], messages[-1]["data"]["pipeline"]) == (first, "quick")
+        ended(client, first)
+        for _ in range(3):
+            ended(client, start(client, "quick"))
+
+        assert received(listing, "removed")[-1]["key"] == first
+
+
+def test_ping_is_answered(client: TestClient) -> None:
+    """A client that asks is told the time; what means nothing does no harm."""
+    with client.websocket_connect(f"{WS}/ws/runs") as socket:
+        received(socket, "data")
+        socket.send_bytes(b"\xff")
+        socket.send_text("ping")
+
+        assert socket.receive_json()["data"]["time"] == pytest.approx(time.time(), abs=60)
+
+
+def test_runs_outlive_the_server(tmp_path: Path) -> None:
+    """A run can be listed, read and followed after a restart, and new ones have other numbers."""
+    with running(tmp_path / "made") as client:
+        run = start(client, "quick")
+        before = ended(client, run)
+        text = client.get(f"/api/runs/{run}/log.txt").text
+
+    with running(tmp_path / "made") as client:
+        assert client.get(f"/api/runs/{run}").json() == before
+        assert [each["run"] for each in client.get("/api/runs").json()["runs"]] == [run]
+        assert client.get(f"/api/runs/{run}/log.txt").text == text
         with client.websocket_connect(f"{WS}/ws/runs/{run}") as socket:
-            first = socket.receive_json()
-            assert (first["type"], first["state"], first["lines"]) == ("state", "passed", 4)
-            socket.send_text("ping")
-            assert socket.receive_json()["type"] == "state"
-            socket.send_bytes(b"\xff")  # means nothing, does no harm
-            socket.send_text("ping")
-            assert socket.receive_json()["type"] == "state"
+            assert received(socket, "end")[-1]["end"]["offset"] == 4
+        assert start(client, "quick").startswith("2-")
 
 
 def test_socket_of_unknown_run_is_closed_for_good(client: TestClient) -> None:

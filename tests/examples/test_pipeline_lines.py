@@ -1,11 +1,11 @@
-"""Cutting bytes into lines, and keeping the newest of them."""
+"""Cutting bytes into lines."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.lines import LineRing, LineSplitter
+from pipeline.lines import LineSplitter
 
 
 def split(data: bytes, *, limit: int = 1000, pieces: int = 10_000) -> list[str]:
@@ -65,40 +65,3 @@ def test_pieces_do_not_matter(data: bytes, pieces: int, limit: int) -> None:
 
     assert split(data, limit=limit, pieces=pieces) == whole
     assert all(len(line.partition(" … [")[0].encode()) <= limit * 3 for line in whole)
-
-
-def append(ring: LineRing, text: str) -> None:
-    """Add a line of which only the text matters."""
-    ring.append(step=0, stream="stdout", text=text, time=0.0)
-
-
-def test_ring_keeps_the_newest_and_counts_the_rest() -> None:
-    """Numbers go on when lines go; the omitted ones are counted."""
-    ring = LineRing(lines=3, size=1000)
-    for number in range(1, 6):
-        append(ring, str(number))
-
-    assert [(line.n, line.text) for line in ring] == [(3, "3"), (4, "4"), (5, "5")]
-    assert (ring.omitted, ring.last, len(ring)) == (2, 5, 3)
-
-
-def test_ring_is_bounded_in_bytes() -> None:
-    """Large lines push out more than one; the newest stays whatever its size."""
-    ring = LineRing(lines=100, size=10)
-    for text in ["aaaa", "bbbb", "c" * 9, "d" * 50]:
-        append(ring, text)
-
-    assert [line.text for line in ring] == ["d" * 50]
-    assert ring.omitted == 3
-
-
-def test_ring_pages() -> None:
-    """after() returns what follows a number, in order, and starts at the oldest kept line."""
-    ring = LineRing(lines=5, size=1000)
-    for number in range(1, 9):
-        append(ring, str(number))
-
-    assert [line.n for line in ring.after(0, 2)] == [4, 5]
-    assert [line.n for line in ring.after(5, 10)] == [6, 7, 8]
-    assert ring.after(8, 10) == []
-    assert ring.after(99, 10) == []

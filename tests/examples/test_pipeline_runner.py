@@ -1,8 +1,9 @@
-"""The runner with real, tiny commands and a publisher that records."""
+"""The runner with real, tiny commands, and a supervisor that keeps what it publishes."""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import sys
 import tempfile
@@ -14,9 +15,13 @@ from typing import Any
 
 import pytest
 
+from pipeline.app import settings
 from pipeline.config import Config, Limits, Pipeline, Step
+from pipeline.journal import RUNS, log_room, messages, status_room, values
 from pipeline.runner import Runner, RunnerClosed, TooManyRuns, UnknownPipeline, UnknownRun
 from pipeline.runs import Run, State
+from supervisor import Receipt, Supervisor
+from supervisor.errors import StoreUnavailable
 
 pytestmark = pytest.mark.real_time
 
@@ -24,22 +29,56 @@ ROOT = Path(tempfile.gettempdir()).resolve()
 PATIENCE = 10.0  # seconds anything here may take
 
 
-class Recorder:
-    """A publisher that keeps what it is given, or raises ``error``."""
+class Bench:
+    """A runner, and what its supervisor keeps."""
 
-    def __init__(self) -> None:
-        self.messages: list[tuple[str, dict[str, Any]]] = []
-        self.error: Exception | None = None
+    def __init__(self, runner: Runner, supervisor: Supervisor) -> None:
+        self.runner = runner
+        self.supervisor = supervisor
 
-    async def publish(self, room: str, data: Any, /, *, key: str | None = None) -> object:
-        await asyncio.sleep(0)
-        if self.error is not None:
-            raise self.error
-        self.messages.append((room, data))
-        return True
+    async def start(self) -> Run:
+        """Start the one pipeline there is."""
+        return await self.runner.start("p")
 
-    def room(self, room: str) -> list[dict[str, Any]]:
-        return [message for name, message in self.messages if name == room]
+    async def ended(self, run: Run) -> Run:
+        """Wait until the run has ended, and all of it is kept."""
+
+        async def complete() -> bool:
+            return (await self.supervisor.read_history(log_room(run.run))).ended
+
+        await until(complete)
+        return run
+
+    async def lines(self, run: Run) -> list[tuple[int, dict[str, Any]]]:
+        """Return the numbers of the kept lines, and the lines."""
+        kept = messages(self.supervisor, log_room(run.run))
+        return [(line.offset, line.data) async for line in kept]
+
+    async def texts(self, run: Run, *streams: str) -> list[str]:
+        """Return the texts of the kept lines of some streams (all but the runner's own)."""
+        wanted = streams or ("stdout", "stderr")
+        return [line["text"] for _, line in await self.lines(run) if line["stream"] in wanted]
+
+    async def counts(self, run: Run, lines: int) -> bool:
+        """Say whether so many lines of the run's commands are kept."""
+        return len(await self.texts(run)) == lines
+
+    async def states(self, run: Run) -> dict[str, Any]:
+        """Return what the run's status room has, by key."""
+        return await values(self.supervisor, status_room(run.run))
+
+    async def listed(self) -> dict[str, Any]:
+        """Return what the list has, by run."""
+        return await values(self.supervisor, RUNS)
+
+
+class FullStore(Supervisor):
+    """A supervisor that can keep states, but no line."""
+
+    async def publish(self, room: str, data: object, **options: Any) -> Receipt:
+        if room.startswith("log:"):
+            raise StoreUnavailable("the disk is full")
+        return await super().publish(room, data, **options)
 
 
 def sh(name: str, script: str, *, timeout: float = PATIENCE, **env: str) -> Step:
@@ -53,24 +92,33 @@ def config(*steps: Step, **limits: Any) -> Config:
 
 
 @asynccontextmanager
-async def running(declared: Config, publisher: Recorder | None = None) -> AsyncIterator[Runner]:
+async def running(
+    declared: Config, *, data: Path | None = None, supervisor: Supervisor | None = None
+) -> AsyncIterator[Bench]:
     """Open a runner whose commands work in the system's temporary folder."""
-    async with asyncio.timeout(PATIENCE * 2):
-        async with Runner(declared, publisher or Recorder(), root=ROOT) as runner:
-            yield runner
+    if supervisor is None:
+        supervisor = Supervisor(settings(declared.limits, data))
+    runner = Runner(declared, supervisor, root=ROOT)
+    async with asyncio.timeout(PATIENCE * 2), supervisor.lifespan(None), runner:
+        yield Bench(runner, supervisor)
+
+
+@asynccontextmanager
+async def supervised(declared: Config, data: Path) -> AsyncIterator[Supervisor]:
+    """Open what is kept, without a runner."""
+    supervisor = Supervisor(settings(declared.limits, data))
+    async with supervisor.lifespan(None):
+        yield supervisor
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait until ``condition`` holds."""
+    """Wait until ``condition``, or what it is to be awaited for, holds."""
     async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - processes set no events
-            await asyncio.sleep(0.005)
-
-
-async def ended(run: Run) -> Run:
-    """Wait until the run has ended."""
-    await until(lambda: run.state.final)
-    return run
+        while True:
+            found = condition()
+            if await found if inspect.isawaitable(found) else found:
+                return
+            await asyncio.sleep(0.005)  # processes set no events
 
 
 def alive(pid: int) -> bool:
@@ -86,69 +134,64 @@ def alive(pid: int) -> bool:
     return status.rpartition(")")[2].split()[0] != "Z"
 
 
-def texts(run: Run, *streams: str) -> list[str]:
-    """Return the texts of the kept lines of the given streams (all but the runner's own)."""
-    return [line.text for line in run.lines if line.stream in (streams or ("stdout", "stderr"))]
-
-
-async def test_every_line_is_published_once_in_order() -> None:
-    """Lines of both streams are numbered from 1 and published in the order of their numbers."""
-    recorder = Recorder()
+async def test_every_line_is_kept_once_in_order() -> None:
+    """Lines of both streams are numbered from 1, in the order in which each command wrote them."""
     script = "for i in $(seq 100); do echo out $i; echo err $i >&2; done"
-    async with running(config(sh("one", script), sh("two", "echo end")), recorder) as runner:
-        run = await ended(runner.start("p"))
+    async with running(config(sh("one", script), sh("two", "echo end"))) as bench:
+        run = await bench.ended(await bench.start())
+        lines = await bench.lines(run)
 
-    published = recorder.room(f"log:{run.id}")
-    assert [message["n"] for message in published] == list(range(1, run.lines.last + 1))
-    assert [m["text"] for m in published if m["stream"] == "stdout" and m["step"] == 0] == [
-        f"out {i}" for i in range(1, 101)
-    ]
-    assert [m["text"] for m in published if m["stream"] == "stderr"] == [
-        f"err {i}" for i in range(1, 101)
-    ]
-    assert published == [line.message(run.id) for line in run.lines]
-    assert published[0]["type"] == "line"
-    assert published[0]["run"] == run.id
+    assert [number for number, _ in lines] == list(range(1, 204))
+    assert {line["step"] for _, line in lines} == {"one", "two"}
+    for stream, word in (("stdout", "out"), ("stderr", "err")):
+        texts = [line["text"] for _, line in lines if line["stream"] == stream]
+        assert texts[:100] == [f"{word} {i}" for i in range(1, 101)]
 
 
-async def test_states_are_published_to_the_run_and_to_the_list() -> None:
-    """Every change of state reaches both rooms, with a growing version and the last line's number."""
-    recorder = Recorder()
-    async with running(config(sh("one", "echo a"), sh("two", "true")), recorder) as runner:
-        run = await ended(runner.start("p"))
-        await until(lambda: recorder.room("runs")[-1]["state"] == "passed")
+async def test_states_are_kept_by_key() -> None:
+    """The status room has the newest state of the run and of each step; the list has the run's."""
+    async with running(config(sh("one", "echo a"), sh("two", "true"))) as bench:
+        run = await bench.ended(await bench.start())
+        states = await bench.states(run)
+        listed = await bench.listed()
 
-    states = recorder.room(f"status:{run.id}")
-    assert [(m["state"], [step["state"] for step in m["steps"]]) for m in states] == [
-        ("pending", ["pending", "pending"]),
-        ("running", ["running", "pending"]),
-        ("running", ["passed", "pending"]),
-        ("running", ["passed", "running"]),
-        ("running", ["passed", "passed"]),
-        ("passed", ["passed", "passed"]),
-    ]
-    assert [message["version"] for message in states] == [1, 2, 3, 4, 5, 6]
-    assert states[-1]["lines"] == run.lines.last == 3
-    assert recorder.room("runs") == states
-    assert all(step.exit_code == 0 for step in run.steps)
+    assert {key: value["state"] for key, value in states.items()} == {
+        "step:0": "passed",
+        "step:1": "passed",
+        "run": "passed",
+    }
+    assert states["step:0"]["exit_code"] == 0
+    assert listed == {run.run: states["run"]}
+    assert Run.restore(states) == run
+
+
+async def test_started_run_can_be_found_at_once() -> None:
+    """When start() returns, the run and its steps are kept and listed."""
+    async with running(config(sh("one", "sleep 60"))) as bench:
+        run = await bench.start()
+
+        assert list(await bench.states(run))[-1] == "run"
+        assert list(await bench.listed()) == [run.run]
 
 
 async def test_failed_step_ends_the_run() -> None:
     """What follows a failed step is skipped, and the run says which step failed and how."""
     steps = [sh("one", "true"), sh("two", "echo oh >&2; exit 3"), sh("three", "echo never")]
-    async with running(config(*steps)) as runner:
-        run = await ended(runner.start("p"))
+    async with running(config(*steps)) as bench:
+        run = await bench.ended(await bench.start())
+        texts = await bench.texts(run)
+        remarks = await bench.texts(run, "system")
 
     assert [step.state for step in run.steps] == [State.PASSED, State.FAILED, State.SKIPPED]
     assert (run.state, run.detail, run.steps[1].exit_code) == (State.FAILED, "two: exit code 3", 3)
-    assert texts(run) == ["oh"]
-    assert texts(run, "system")[-1] == "exit code 3"
+    assert texts == ["oh"]
+    assert remarks[-1] == "exit code 3"
 
 
 async def test_signal_is_named() -> None:
     """A step killed by a signal says by which."""
-    async with running(config(sh("one", "kill -SEGV $$"))) as runner:
-        run = await ended(runner.start("p"))
+    async with running(config(sh("one", "kill -SEGV $$"))) as bench:
+        run = await bench.ended(await bench.start())
 
     assert run.steps[0].detail == "killed by SIGSEGV"
 
@@ -156,8 +199,8 @@ async def test_signal_is_named() -> None:
 async def test_missing_program_is_explained() -> None:
     """A program that does not exist fails its step and nothing else."""
     step = Step("one", ("no-such-program-anywhere", "x"), 5.0)
-    async with running(config(step)) as runner:
-        run = await ended(runner.start("p"))
+    async with running(config(step)) as bench:
+        run = await bench.ended(await bench.start())
 
     assert run.steps[0].detail == (
         "cannot start 'no-such-program-anywhere': No such file or directory"
@@ -168,150 +211,201 @@ async def test_missing_program_is_explained() -> None:
 async def test_timeout_kills_the_process_group() -> None:
     """A step that takes too long is ended, with the processes it started."""
     script = "sleep 60 & echo $!; sleep 60"
-    async with running(config(sh("one", script, timeout=0.3))) as runner:
-        run = await ended(runner.start("p"))
+    async with running(config(sh("one", script, timeout=0.3))) as bench:
+        run = await bench.ended(await bench.start())
+        (pid,) = await bench.texts(run)
 
     assert run.steps[0].detail == "timed out after 0.3 s"
-    assert not alive(int(texts(run)[0]))
+    assert not alive(int(pid))
 
 
 async def test_process_that_will_not_stop_is_killed() -> None:
     """A process that ignores the request to stop is killed when its grace is over."""
     script = "trap '' TERM; echo $$; while true; do sleep 0.05; done"
-    async with running(config(sh("one", script), grace=0.2)) as runner:
-        run = runner.start("p")
-        await until(lambda: texts(run))
-        assert runner.cancel(run.id)
-        await ended(run)
+    async with running(config(sh("one", script), grace=0.2)) as bench:
+        run = await bench.start()
+        await until(lambda: bench.texts(run))
+        assert bench.runner.cancel(run.run)
+        await bench.ended(run)
+        (pid,) = await bench.texts(run)
 
-        assert run.state is State.CANCELLED
-        assert not alive(int(texts(run)[0]))
+    assert run.state is State.CANCELLED
+    assert not alive(int(pid))
 
 
 async def test_cancelled_run_says_what_it_had_done() -> None:
     """Cancelling ends the running step, skips the rest, and keeps the lines so far."""
-    recorder = Recorder()
     script = "trap 'echo cleaning up; exit 0' TERM; echo begun; sleep 60 & wait"
-    async with running(config(sh("one", script), sh("two", "true")), recorder) as runner:
-        run = runner.start("p")
-        await until(lambda: texts(run))
-        runner.cancel(run.id)
-        await ended(run)
-        await until(lambda: recorder.room("runs")[-1]["state"] == "cancelled")
+    async with running(config(sh("one", script), sh("two", "true"))) as bench:
+        run = await bench.start()
+        await until(lambda: bench.texts(run))
+        bench.runner.cancel(run.run)
+        await bench.ended(run)
+        texts = await bench.texts(run)
+        listed = await bench.listed()
 
-        assert not runner.cancel(run.id)
+        assert not bench.runner.cancel(run.run)
 
     assert [step.state for step in run.steps] == [State.CANCELLED, State.SKIPPED]
-    assert texts(run) == ["begun", "cleaning up"]
+    assert texts == ["begun", "cleaning up"]
+    assert (listed[run.run]["state"], listed[run.run]["detail"]) == ("cancelled", "cancelled")
 
 
 async def test_run_cancelled_at_once_is_cancelled() -> None:
-    """A run cancelled before its task has begun ends, too."""
-    async with running(config(sh("one", "true"))) as runner:
-        run = runner.start("p")
-        runner.cancel(run.id)
-        await ended(run)
+    """A run cancelled while it waits for its turn ends, too."""
+    declared = config(sh("one", "sleep 60"), concurrent_runs=1)
+    async with running(declared) as bench:
+        await bench.start()
+        run = await bench.start()
+        bench.runner.cancel(run.run)
+        await bench.ended(run)
 
-        assert run.state is State.CANCELLED
-        assert [step.state for step in run.steps] == [State.SKIPPED]
+    assert run.state is State.CANCELLED
+    assert [step.state for step in run.steps] == [State.SKIPPED]
 
 
-async def test_closing_leaves_no_process_and_no_file() -> None:
-    """Leaving the runner ends running and waiting runs, their processes and their files."""
+async def test_closing_leaves_no_process_and_no_file(tmp_path: Path) -> None:
+    """Leaving the runner ends running and waiting runs, their processes and files, and says why."""
     script = "sleep 60 & echo $!; touch {tmp}/file; echo {tmp}; wait"
-    async with running(config(sh("one", script), concurrent_runs=1)) as runner:
-        first, second = runner.start("p"), runner.start("p")
-        await until(lambda: len(texts(first)) == 2)
+    declared = config(sh("one", script), concurrent_runs=1)
+    async with running(declared, data=tmp_path) as bench:
+        first, second = await bench.start(), await bench.start()
+        await until(lambda: bench.counts(first, 2))
+        pid, scratch = await bench.texts(first)
 
-    pid, scratch = texts(first)
     assert not alive(int(pid))
     assert not Path(scratch).parent.exists()
-    assert (first.state, second.state) == (State.CANCELLED, State.CANCELLED)
-    assert first.detail == "the server stopped"
     with pytest.raises(RunnerClosed):
-        runner.start("p")
+        await bench.start()
+    async with running(declared, data=tmp_path) as bench:
+        listed = await bench.listed()
+    assert {run_id: (run["state"], run["detail"]) for run_id, run in listed.items()} == {
+        first.run: ("cancelled", "the server stopped"),
+        second.run: ("cancelled", "the server stopped"),
+    }
 
 
 async def test_grandchild_that_keeps_the_pipe_delays_nothing() -> None:
     """A step ends when its process does; what it left in the background is killed."""
     began = time.monotonic()
-    async with running(config(sh("one", "sleep 60 & echo $!"))) as runner:
-        run = await ended(runner.start("p"))
+    async with running(config(sh("one", "sleep 60 & echo $!"))) as bench:
+        run = await bench.ended(await bench.start())
+        (pid,) = await bench.texts(run)
 
     assert run.state is State.PASSED
     assert time.monotonic() - began < 5
-    assert not alive(int(texts(run)[0]))
+    assert not alive(int(pid))
 
 
 async def test_difficult_output_arrives() -> None:
     """Long lines are cut, undecodable bytes marked, and a last line without newline kept."""
     script = r"printf '%050d\n' 0; printf '\377ok\n'; printf last"
-    async with running(config(sh("one", script), line_bytes=20)) as runner:
-        run = await ended(runner.start("p"))
+    async with running(config(sh("one", script), line_bytes=20)) as bench:
+        run = await bench.ended(await bench.start())
+        texts = await bench.texts(run)
 
-    assert texts(run) == ["0" * 20 + " … [30 bytes cut]", "\ufffdok", "last"]
+    assert texts == ["0" * 20 + " … [30 bytes cut]", "\ufffdok", "last"]
 
 
 async def test_kept_lines_are_bounded() -> None:
-    """Only the newest lines are remembered; the number of the others is known."""
-    async with running(config(sh("one", "seq 1000"), kept_lines=10)) as runner:
-        run = await ended(runner.start("p"))
+    """Only the newest lines are kept; their numbers say how many came before."""
+    async with running(config(sh("one", "seq 1000"), kept_lines=10)) as bench:
+        run = await bench.ended(await bench.start())
+        lines = await bench.lines(run)
 
-    assert texts(run) == [str(number) for number in range(991, 1001)]
-    assert (run.lines.omitted, run.lines.last) == (991, 1001)
+    assert [(number, line["text"]) for number, line in lines] == [
+        (number + 1, str(number)) for number in range(991, 1001)
+    ]
 
 
 async def test_kept_runs_are_bounded() -> None:
-    """The oldest ended runs make room for new ones, and viewers of the list are told."""
-    recorder = Recorder()
+    """The oldest ended runs make room for new ones; nothing is kept of them."""
     declared = config(sh("one", "true"), concurrent_runs=1, queued_runs=1, kept_runs=2)
-    async with running(declared, recorder) as runner:
-        runs = []
-        for _ in range(4):
-            runs.append(await ended(runner.start("p")))
-            await until(lambda: len(recorder.room("runs")) > 0)
-            await asyncio.sleep(0.05)  # the task's last breath
+    async with running(declared) as bench:
+        runs = [await bench.ended(await bench.start()) for _ in range(4)]
 
-        assert list(runner.runs) == [run.id for run in runs[2:]]
-        with pytest.raises(UnknownRun):
-            runner.cancel(runs[0].id)
-    gone = [m["run"] for m in recorder.room("runs") if m["type"] == "forgotten"]
-    assert gone == [run.id for run in runs[:2]]
+        assert list(await bench.listed()) == [run.run for run in runs[2:]]
+        for run in runs[:2]:
+            assert run.run not in bench.runner
+            assert await bench.lines(run) == []
+            assert await bench.states(run) == {}
+            with pytest.raises(UnknownRun):
+                bench.runner.cancel(run.run)
 
 
 async def test_runs_wait_for_their_turn_and_the_queue_is_bounded() -> None:
     """No more runs execute than allowed, the others wait in order, and one too many is refused."""
     declared = config(sh("one", "sleep 60"), concurrent_runs=1, queued_runs=1)
-    async with running(declared) as runner:
-        first, second = runner.start("p"), runner.start("p")
+    async with running(declared) as bench:
+        first, second = await bench.start(), await bench.start()
         await until(lambda: first.state is State.RUNNING)
         with pytest.raises(TooManyRuns, match="the limit is 1 running and 1 waiting"):
-            runner.start("p")
+            await bench.start()
         assert second.state is State.PENDING
 
-        runner.cancel(first.id)
+        bench.runner.cancel(first.run)
         await until(lambda: second.state is State.RUNNING)
 
 
 async def test_undeclared_pipeline_is_refused() -> None:
     """Only declared pipelines can be started."""
-    async with running(config(sh("one", "true"))) as runner:
+    async with running(config(sh("one", "true"))) as bench:
         with pytest.raises(UnknownPipeline):
-            runner.start("rm -rf /")
+            await bench.runner.start("rm -rf /")
 
-        assert not runner.runs
+        assert not await bench.listed()
 
 
-async def test_failing_publisher_fails_no_run() -> None:
-    """Lines are kept, and unpublished messages counted, when nothing can be published."""
-    recorder = Recorder()
-    recorder.error = RuntimeError("no supervisor")
-    async with running(config(sh("one", "seq 5")), recorder) as runner:
-        run = await ended(runner.start("p"))
+async def test_run_whose_output_cannot_be_kept_fails() -> None:
+    """A run goes on to its end without what the store refuses, and fails with the reason."""
+    declared = config(sh("one", "seq 5"), sh("two", "true"))
+    full = FullStore(settings(declared.limits, None))
+    async with running(declared, supervisor=full) as bench:
+        run = await bench.ended(await bench.start())
 
-    assert run.state is State.PASSED
-    assert texts(run) == ["1", "2", "3", "4", "5"]
-    assert run.unpublished > 5
+    assert run.detail == "one: 6 lines of output could not be kept"
+    assert [step.state for step in run.steps] == [State.FAILED, State.SKIPPED]
+    assert run.steps[0].exit_code == 0
+
+
+async def test_restart_finds_runs_and_ends_what_was_under_way(tmp_path: Path) -> None:
+    """After a kill ended runs are as they were; others have failed, and their logs end with why."""
+    declared = config(sh("one", "echo a"), sh("two", "echo b; sleep 60"), sh("three", "true"))
+    async with running(config(sh("one", "echo a")), data=tmp_path) as bench:
+        passed = await bench.ended(await bench.start())
+    async with running(declared, data=tmp_path) as bench:
+        killed = await bench.start()
+        await until(lambda: bench.counts(killed, 2))
+        left = await bench.states(killed)
+    async with supervised(declared, tmp_path) as supervisor:  # undo the orderly end
+        await supervisor.remove_history(log_room(killed.run))
+        await supervisor.publish(
+            log_room(killed.run), {"step": "one", "stream": "stdout", "text": "a", "time": 1.0}
+        )
+        for key, value in left.items():
+            await supervisor.publish(status_room(killed.run), value, key=key)
+        await supervisor.publish(RUNS, left["run"], key=killed.run)
+
+    async with running(declared, data=tmp_path) as bench:
+        listed = await bench.listed()
+        states = await bench.states(killed)
+        lines = await bench.lines(killed)
+        ended = await bench.supervisor.read_history(log_room(killed.run))
+        again = await bench.start()
+
+    assert listed[passed.run]["state"] == "passed"
+    assert (listed[killed.run]["state"], listed[killed.run]["detail"]) == (
+        "failed",
+        "the server stopped",
+    )
+    assert [states[f"step:{number}"]["state"] for number in range(3)] == [
+        "passed",
+        "failed",
+        "skipped",
+    ]
+    assert [line["text"] for _, line in lines] == ["a", "the server stopped"]
+    assert ended.ended
+    assert again.run.startswith("3-")
 
 
 async def test_step_gets_its_places_and_variables() -> None:
@@ -322,12 +416,13 @@ async def test_step_gets_its_places_and_variables() -> None:
         9.0,
         {"X": "5"},
     )
-    async with running(config(step)) as runner:
-        run = await ended(runner.start("p"))
-        await until(lambda: not Path(texts(run)[0].split()[-1]).exists())
+    async with running(config(step)) as bench:
+        run = await bench.ended(await bench.start())
+        (text,) = await bench.texts(run)
+        where, variable, scratch = text.split()
+        await until(lambda: not Path(scratch).exists())
 
-    where, variable, scratch = texts(run)[0].split()
     assert where == str(ROOT)
     assert variable == "5"
-    assert scratch.endswith(run.id)
+    assert scratch.endswith(run.run)
     assert sys.executable not in run.steps[0].command

@@ -8,6 +8,7 @@ status 2 and one line on standard error if it cannot start.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import errno
 import importlib.util
@@ -78,6 +79,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="FILE",
         help="what may be run (default: pipelines.toml next to this program)",
     )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get("DATA") or ROOT / ".pipeline-data",
+        metavar="DIR",
+        help="where runs are kept (default: $DATA or .pipeline-data in the checkout)",
+    )
     options = parser.parse_args(arguments)
     if not options.port.isdecimal() or int(options.port) > 65_535:
         parser.error(f"the port must be a number from 0 to 65535, not {options.port!r}")
@@ -92,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     from pipeline.config import ConfigError, load  # noqa: PLC0415 - only after find_packages()
     from pipeline.guard import LOOPBACK  # noqa: PLC0415
+    from supervisor.errors import StoreUnavailable  # noqa: PLC0415
 
     try:
         config = load(options.config)
@@ -109,9 +118,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
             hint = "--host must be an address of this machine, such as 127.0.0.1"
         fail(f"cannot listen on {options.host}:{options.port}: {error.strerror}; {hint}")
 
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
     # Listening to other machines, it cannot know its names. There is no log-in: see README.md.
     allowed = LOOPBACK if options.host in LOOPBACK else {"*"}
+    app = create_app(config, data=options.data, allowed_hosts=allowed)
+    try:
+        options.data.mkdir(parents=True, exist_ok=True)
+        asyncio.run(app.state.supervisor.open_stores())  # here, to say in one line what is wrong
+    except OSError as error:
+        fail(f"cannot keep anything in --data {options.data}: {error.strerror}")
+    except StoreUnavailable as error:
+        fail(f"{error}; --data DIR takes another directory")
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
     address = f"[{options.host}]" if ":" in options.host else options.host
     print(
         f"Open http://{address}:{listener.getsockname()[1]}/ in a browser (Ctrl+C stops)",
@@ -119,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(config, allowed_hosts=allowed),
+            app,
             log_level="warning",
             ws_per_message_deflate=False,
             timeout_graceful_shutdown=5,

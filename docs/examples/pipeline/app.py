@@ -1,41 +1,41 @@
 """
 The web application: pages, REST calls and sockets around a runner and a supervisor.
 
-``app`` serves the shipped ``pipelines.toml``: ``uvicorn --app-dir docs/examples pipeline.app:app``.
+``app`` serves the shipped ``pipelines.toml``: ``uvicorn --app-dir docs/examples pipeline.app:app``,
+and keeps runs in the directory that ``DATA`` names, or in ``.pipeline-data`` of the checkout.
 :func:`create_app` makes others. A client names a declared pipeline; it never sends a command.
 
-A viewer joins the rooms of a run first and reads what was before afterwards. The first message
-on a socket tells it that it has joined; lines are numbered, so whatever arrives twice, late or
-not at all is seen by its number, and ``GET /api/runs/{run}/lines`` fills the gap.
+What is kept is said in two places: :func:`settings` declares what the rooms promise, and
+:mod:`pipeline.journal` publishes into them. A viewer that comes late, or comes back with ``since=``,
+is brought up to date by the supervisor; the REST calls read the same rooms.
 """
 
 # No `from __future__ import annotations`: FastAPI reads the annotations of local functions.
 
+import asyncio
+import os
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response, WebSocket
-from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.config import Config, load
+from pipeline.config import Config, Limits, load
 from pipeline.guard import LOOPBACK, Guard, is_json, same_origin
+from pipeline.journal import RUNS, log_room, messages, status_room, values
 from pipeline.runner import Runner, TooManyRuns, UnknownPipeline, UnknownRun
-from pipeline.runs import Run
-from supervisor import Supervisor
+from supervisor import RoomPolicy, Session, Settings, Supervisor
 
-__all__ = ["app", "create_app"]
+__all__ = ["app", "create_app", "settings"]
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 NO_SUCH_RUN = 4504  # close code; 4500-4999 tell a client not to come back
 
-_UNKNOWN_RUN = (
-    "No run {run!r} is kept. Runs are kept in memory: until {kept} newer ones have been started, "
-    "or the server stops."
-)
+_YEARS = 10 * 365 * 86_400.0  # runs are forgotten when there are too many of them, not by their age
 
 
 class StartRun(BaseModel):
@@ -46,9 +46,27 @@ class StartRun(BaseModel):
     pipeline: str
 
 
+def settings(limits: Limits, data: Path | None) -> Settings:
+    """Return what the rooms promise, and where they are kept: a file in ``data``, or memory if None."""
+    return Settings(
+        history="memory://" if data is None else f"sqlite:///{data.absolute()}/history.sqlite",
+        rooms={
+            "log:*": RoomPolicy.log(
+                history_size=limits.kept_lines,
+                history_bytes=limits.kept_bytes,
+                history_ttl=None,
+                meta_ttl=_YEARS,
+            ),
+            "status:*": RoomPolicy.status(meta_ttl=_YEARS),
+            RUNS: RoomPolicy.status(meta_ttl=_YEARS),
+        },
+    )
+
+
 def create_app(
     config: Config | None = None,
     *,
+    data: Path | None = None,
     root: Path = ROOT,
     allowed_hosts: Collection[str] = LOOPBACK,
 ) -> FastAPI:
@@ -57,6 +75,7 @@ def create_app(
 
     Args:
         config: What may be run; ``pipelines.toml`` in this folder if None.
+        data: Directory for what is kept, made if it is missing; if None, nothing outlives the server.
         root: Working directory of the commands.
         allowed_hosts: Names and addresses it answers to; ``{"*"}`` for all.
 
@@ -65,30 +84,28 @@ def create_app(
     """
     if config is None:
         config = load(HERE / "pipelines.toml")
-    supervisor = Supervisor()
+    supervisor = Supervisor(settings(config.limits, data))
     runner = Runner(config, supervisor, root=root)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if data is not None:
+            await asyncio.to_thread(data.mkdir, parents=True, exist_ok=True)
         async with supervisor.lifespan(app), runner:  # the runs end first, and can still say so
             yield
 
     app = FastAPI(title="wsupervisor: pipelines", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.supervisor = supervisor
     app.add_middleware(Guard, allowed_hosts=allowed_hosts)
-    app.include_router(_api(config, runner))
+    app.include_router(_commands(config, runner))
+    app.include_router(_history(config, supervisor, runner))
     app.include_router(_sockets(supervisor, runner))
     app.include_router(_page())
     return app
 
 
-def _api(config: Config, runner: Runner) -> APIRouter:
+def _commands(config: Config, runner: Runner) -> APIRouter:
     router = APIRouter(prefix="/api")
-
-    def find(run: str) -> Run:
-        found = runner.runs.get(run)
-        if found is None:
-            raise HTTPException(404, _UNKNOWN_RUN.format(run=run, kept=config.limits.kept_runs))
-        return found
 
     @router.get("/pipelines")
     async def pipelines() -> JSONResponse:
@@ -103,14 +120,10 @@ def _api(config: Config, runner: Runner) -> APIRouter:
         ]
         return JSONResponse({"pipelines": declared})
 
-    @router.get("/runs")
-    async def runs() -> JSONResponse:
-        return JSONResponse({"runs": [run.summary() for run in runner.runs.values()]})
-
     @router.post("/runs", dependencies=[Depends(own_page)])
     async def start(body: StartRun) -> JSONResponse:
         try:
-            run = runner.start(body.pipeline)
+            run = await runner.start(body.pipeline)
         except UnknownPipeline:
             names = ", ".join(config.pipelines)
             problem = f"No pipeline {body.pipeline!r} is declared; there are: {names}."
@@ -118,70 +131,105 @@ def _api(config: Config, runner: Runner) -> APIRouter:
         except TooManyRuns as error:
             problem = f"Not started: {error}. Cancel one, or try again when one has ended."
             raise HTTPException(409, problem) from None
-        return JSONResponse(run.summary(), 201, headers={"Location": f"/api/runs/{run.id}"})
-
-    @router.get("/runs/{run}")
-    async def one(found: Annotated[Run, Depends(find)]) -> JSONResponse:
-        return JSONResponse(found.summary())
+        return JSONResponse(
+            _with_steps(run.values()), 201, headers={"Location": f"/api/runs/{run.run}"}
+        )
 
     @router.post("/runs/{run}/cancel", dependencies=[Depends(own_page)])
     async def cancel(run: str) -> JSONResponse:
         try:
             stopping = runner.cancel(run)
         except UnknownRun:
-            problem = _UNKNOWN_RUN.format(run=run, kept=config.limits.kept_runs)
-            raise HTTPException(404, problem) from None
+            raise HTTPException(404, _unknown(run, config)) from None
         if not stopping:
             raise HTTPException(409, "This run has ended already.")
         return JSONResponse({"run": run, "cancelling": True}, 202)
 
+    return router
+
+
+def _history(config: Config, supervisor: Supervisor, runner: Runner) -> APIRouter:
+    router = APIRouter(prefix="/api")
+
+    def known(run: str) -> str:
+        if run not in runner:
+            raise HTTPException(404, _unknown(run, config))
+        return run
+
+    @router.get("/runs")
+    async def runs() -> JSONResponse:
+        listed = (await values(supervisor, RUNS)).values()
+        return JSONResponse({"runs": sorted(listed, key=lambda run: run["created"])})
+
+    @router.get("/runs/{run}")
+    async def one(run: Annotated[str, Depends(known)]) -> JSONResponse:
+        return JSONResponse(_with_steps(await values(supervisor, status_room(run))))
+
     @router.get("/runs/{run}/lines")
     async def lines(
-        found: Annotated[Run, Depends(find)],
+        run: Annotated[str, Depends(known)],
         after: Annotated[int, Query(ge=0)] = 0,
-        limit: Annotated[int, Query(ge=1, le=10_000)] = 5_000,
+        limit: Annotated[int, Query(ge=1, le=300)] = 300,
     ) -> JSONResponse:
-        page = [line.message(found.id) for line in found.lines.after(after, limit)]
-        answer: dict[str, Any] = {
-            "run": found.id,
-            "omitted": found.lines.omitted,
-            "last": found.lines.last,
-            "lines": page,
+        page = await supervisor.read_history(log_room(run), after=after, limit=limit)
+        answer = {
+            "lines": [{"n": line.offset, **line.data} for line in page.messages],
+            "lost": page.lost,
+            "last": page.position.offset,
+            "ended": page.ended,
         }
         return JSONResponse(answer)
 
     @router.get("/runs/{run}/log.txt")
-    async def text(found: Annotated[Run, Depends(find)]) -> PlainTextResponse:
-        head = [f"[{found.lines.omitted} earlier lines are no longer kept]"]
-        body = [line.text for line in found.lines]
-        return PlainTextResponse("\n".join([*(head if found.lines.omitted else []), *body, ""]))
+    async def text(run: Annotated[str, Depends(known)]) -> StreamingResponse:
+        async def whole() -> AsyncIterator[str]:
+            expected = 1
+            async for line in messages(supervisor, log_room(run)):
+                if line.offset > expected:
+                    yield f"[{line.offset - expected} lines are no longer kept]\n"
+                expected = line.offset + 1
+                yield line.data["text"] + "\n"
+
+        return StreamingResponse(whole(), media_type="text/plain")
 
     return router
+
+
+def _unknown(run: str, config: Config) -> str:
+    kept = config.limits.kept_runs
+    return f"No run {run!r} is kept. Runs are kept until {kept} newer ones have been started."
+
+
+def _with_steps(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a run and its steps as one, from what its status room has by key."""
+    steps = [values[f"step:{number}"] for number in range(len(values) - 1)]
+    return {**values["run"], "steps": steps}
 
 
 def _sockets(supervisor: Supervisor, runner: Runner) -> APIRouter:
     router = APIRouter(prefix="/ws")
 
-    @router.websocket("/runs")
-    async def follow_list(websocket: WebSocket) -> None:
-        async with supervisor.session(websocket, rooms=["runs"]) as session:
-            await session.send(list_message(runner))
+    async def serve(session: Session) -> None:
+        """Tell the client the server's time at once, and whenever it asks whether anybody is there."""
+        async with session:
+            await session.send({"time": runner.now()})
             async for message in session:
                 if message == "ping":
-                    await session.send(list_message(runner))
+                    await session.send({"time": runner.now()})
+
+    @router.websocket("/runs")
+    async def follow_list(websocket: WebSocket, since: str | None = None) -> None:
+        await serve(supervisor.session(websocket, rooms=[RUNS], since=since, envelope=True))
 
     @router.websocket("/runs/{run}")
-    async def follow_run(websocket: WebSocket, run: str) -> None:
-        found = runner.runs.get(run)
-        rooms = [] if found is None else [f"log:{run}", f"status:{run}"]
-        async with supervisor.session(websocket, rooms=rooms) as session:
-            if found is None:
+    async def follow_run(websocket: WebSocket, run: str, since: str | None = None) -> None:
+        if run not in runner:
+            async with supervisor.session(websocket) as session:
                 await session.close(NO_SUCH_RUN, "no such run")
-                return
-            await session.send(found.message(runner.now()))
-            async for message in session:
-                if message == "ping":
-                    await session.send(found.message(runner.now()))
+            return
+        log, status = log_room(run), status_room(run)
+        begin = {} if since is None else {log: since}  # of the states, always the newest
+        await serve(supervisor.session(websocket, rooms=[status, log], since=begin, envelope=True))
 
     return router
 
@@ -203,12 +251,6 @@ def _page() -> APIRouter:
     return router
 
 
-def list_message(runner: Runner) -> dict[str, Any]:
-    """Return what a viewer of the list receives first, and as the answer to a ping."""
-    runs = [run.summary() for run in runner.runs.values()]
-    return {"type": "runs", "time": runner.now(), "runs": runs}
-
-
 async def own_page(request: Request) -> None:
     """
     Let through what the page itself asks for; a dependency of every call that changes something.
@@ -223,4 +265,4 @@ async def own_page(request: Request) -> None:
         raise HTTPException(415, "Send application/json.")
 
 
-app = create_app()
+app = create_app(data=Path(os.environ.get("DATA") or ROOT / ".pipeline-data"))

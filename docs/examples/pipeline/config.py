@@ -59,7 +59,7 @@ class Limits:
         queued_runs: Runs that may wait for their turn; one more is refused.
         kept_runs: Runs that are remembered, waiting and running ones included.
         kept_lines: Newest lines remembered per run.
-        kept_bytes: Most bytes of text those lines may hold, per run.
+        kept_bytes: Most bytes of those lines, as JSON, per run.
         line_bytes: A longer line is cut here and says so.
         step_timeout: Seconds for a step that declares no ``timeout``.
         grace: Seconds between asking a step's processes to stop and killing them.
@@ -69,7 +69,7 @@ class Limits:
     queued_runs: int = 8
     kept_runs: int = 20
     kept_lines: int = 100_000
-    kept_bytes: int = 8_388_608
+    kept_bytes: int = 16_777_216
     line_bytes: int = 8_192
     step_timeout: float = 600.0
     grace: float = 3.0

@@ -1,74 +1,128 @@
 """
-The journal of a run: keeps what happens, then publishes it.
+What is kept of runs: three kinds of rooms, and who writes and reads them.
 
-Every line goes to room ``log:{run}``, every change of state to ``status:{run}``
-and, for lists of runs, to ``runs``. A line is kept before it is published, so
-the kept lines are the truth: a viewer that missed a publication fetches it. A
-publication that fails is counted and never fails a run. Publishing waits while
-a room is full, so output is read from a command no faster than it can leave.
+``log:{run}`` has the lines, and ends with the run. ``status:{run}`` has the state of the run under
+the key ``run``, and of its steps under ``step:0``, ``step:1`` and so on. ``runs`` lists the runs by
+their ids. The supervisor keeps all three and brings viewers up to date, whenever they come.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Protocol
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from pipeline.runs import Run
+    from supervisor import Supervisor
+    from supervisor.feeds import KeptMessage
 
-__all__ = ["PUBLISH_TIMEOUT", "Journal", "Publisher"]
+__all__ = ["RUNS", "Journal", "forget", "log_room", "messages", "status_room", "values"]
 
-PUBLISH_TIMEOUT = 10.0  # seconds a publication may take before the run goes on without it
+RUNS = "runs"
 
 log = structlog.get_logger(__name__)
 
 
-class Publisher(Protocol):
-    """What the example needs of a supervisor to publish."""
+def log_room(run: str) -> str:
+    """Return the room of a run's lines."""
+    return f"log:{run}"
 
-    async def publish(self, room: str, data: Any, /, *, key: str | None = None) -> object:
-        """Send ``data`` to everyone in ``room``; see :meth:`supervisor.Supervisor.publish`."""
+
+def status_room(run: str) -> str:
+    """Return the room of the states of a run and its steps."""
+    return f"status:{run}"
 
 
 class Journal:
-    """The one writer of a run's log and of its rooms. ``clock`` returns seconds since 1970."""
+    """
+    The one writer of a run's rooms. ``clock`` returns seconds since 1970.
 
-    def __init__(self, run: Run, publisher: Publisher, clock: Callable[[], float]) -> None:
+    Attributes:
+        unkept: Lines that could not be kept.
+    """
+
+    def __init__(self, run: Run, supervisor: Supervisor, clock: Callable[[], float]) -> None:
         self._run = run
-        self._publisher = publisher
-        self._order = asyncio.Lock()
+        self._supervisor = supervisor
+        self._published: dict[str, dict[str, Any]] = {}
         self.clock = clock
+        self.unkept = 0
 
-    async def line(self, step: int, stream: str, text: str) -> None:
-        """Keep and publish a line. Lines are published in the order of their numbers."""
-        async with self._order:
-            line = self._run.lines.append(step=step, stream=stream, text=text, time=self.clock())
-            await self._publish(f"log:{self._run.id}", line.message(self._run.id))
+    async def lines(self, step: str, stream: str, texts: Sequence[str]) -> None:
+        """Publish lines of a step, in order; returns once they are kept, so output cannot run ahead."""
+        room = log_room(self._run.run)
+        now = round(self.clock(), 3)
+        # All at once: the store writes together what comes together.
+        kept = await asyncio.gather(
+            *(
+                self._publish(room, {"step": step, "stream": stream, "text": text, "time": now})
+                for text in texts
+            )
+        )
+        self.unkept += kept.count(False)
 
     async def state(self) -> None:
-        """
-        Publish how the run and its steps stand now.
+        """Publish what has changed of the states of the run and its steps."""
+        run = self._run.run
+        for key, value in self._run.values().items():
+            if self._published.get(key) == value:
+                continue
+            self._published[key] = value
+            await self._publish(status_room(run), value, key)
+            if key == "run":
+                await self._publish(RUNS, value, run)
 
-        The key lets a newer state take the place of one that still waits for a slow viewer.
-        """
-        self._run.version += 1
-        message = self._run.message(self.clock())
-        await self._publish(f"status:{self._run.id}", message, key=self._run.id)
-        await self._publish("runs", message, key=self._run.id)
+    async def end(self) -> None:
+        """Say that the log is complete."""
+        with self._whatever_is_wrong():
+            await self._supervisor.end(log_room(self._run.run))
 
-    async def forgotten(self, run: str) -> None:
-        """Publish that ``run`` is no longer kept."""
-        await self._publish("runs", {"type": "forgotten", "run": run})
+    async def _publish(self, room: str, data: dict[str, Any], key: str | None = None) -> bool:
+        with self._whatever_is_wrong():
+            await self._supervisor.publish(room, data, key=key)
+            return True
+        return False
 
-    async def _publish(self, room: str, message: dict[str, Any], key: str | None = None) -> None:
+    @contextmanager
+    def _whatever_is_wrong(self) -> Iterator[None]:
+        """Let the run go on to its end when something cannot be kept."""
         try:
-            async with asyncio.timeout(PUBLISH_TIMEOUT):
-                await self._publisher.publish(room, message, key=key)
-        except Exception:  # whatever is wrong with the feed, the run goes on
-            self._run.unpublished += 1
-            if self._run.unpublished == 1:
-                log.warning("run.unpublished", run=self._run.id, room=room, exc_info=True)
+            yield
+        except Exception:
+            log.warning("run.unpublished", run=self._run.run, exc_info=True)
+
+
+async def messages(
+    supervisor: Supervisor, room: str, *, after: int = 0
+) -> AsyncIterator[KeptMessage]:
+    """Iterate over what a room keeps after an offset, however many pages that is."""
+    more = True
+    while more:
+        page = await supervisor.read_history(room, after=after)
+        for message in page.messages:
+            yield message
+            after = message.offset
+        more = page.more
+
+
+async def values(supervisor: Supervisor, room: str) -> dict[str, Any]:
+    """Return the values of a status room by their keys, the one that changed last at the end."""
+    found: dict[str, Any] = {}
+    async for message in messages(supervisor, room):
+        if message.key is not None:
+            found.pop(message.key, None)
+            if not message.removed:
+                found[message.key] = message.data
+    return found
+
+
+async def forget(supervisor: Supervisor, run: str) -> None:
+    """Remove what is kept of a run; the list comes last, so that nothing is left without a name."""
+    await supervisor.remove_history(log_room(run))
+    await supervisor.remove_history(status_room(run))
+    await supervisor.remove_key(RUNS, run)

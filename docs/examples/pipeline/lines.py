@@ -1,51 +1,14 @@
 """
-Lines of output: cut from a stream of bytes, kept in a bounded ring.
+Lines of output, cut from a stream of bytes.
 
-Pure machines: no loop, no clock, no process. :mod:`pipeline.runner` feeds them what
-it reads; :mod:`pipeline.app` pages through the ring for viewers who missed lines.
+A pure machine: no loop, no clock, no process. :mod:`pipeline.step` feeds it what it reads.
 """
 
 from __future__ import annotations
 
 import codecs
-from collections import deque
-from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-__all__ = ["Line", "LineRing", "LineSplitter"]
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """
-    One line of a run's log.
-
-    ``n`` counts from 1 through the whole run; ``stream`` is ``stdout``,
-    ``stderr`` or ``system`` (the runner's own remarks); ``time`` is in seconds
-    since 1970.
-    """
-
-    n: int
-    step: int
-    stream: str
-    text: str
-    time: float
-
-    def message(self, run: str) -> dict[str, object]:
-        """Return what viewers of the run receive."""
-        return {
-            "type": "line",
-            "run": run,
-            "n": self.n,
-            "step": self.step,
-            "stream": self.stream,
-            "text": self.text,
-            "time": self.time,
-        }
+__all__ = ["LineSplitter"]
 
 
 class LineSplitter:
@@ -103,47 +66,3 @@ class LineSplitter:
         self._cut = 0
         self._returned = self._started = False
         return text
-
-
-class LineRing:
-    """
-    The newest lines of a run, bounded by number and by bytes of text.
-
-    The newest line is always kept. Lines that had to go are counted in
-    :attr:`omitted`; they are the ones numbered 1 to ``omitted``.
-    """
-
-    def __init__(self, *, lines: int, size: int) -> None:
-        self._most_lines = lines
-        self._most_bytes = size
-        self._ring: deque[tuple[Line, int]] = deque()
-        self._bytes = 0
-        self.last = 0
-        self.omitted = 0
-
-    def __len__(self) -> int:
-        """Return how many lines are kept."""
-        return len(self._ring)
-
-    def __iter__(self) -> Iterator[Line]:
-        """Iterate over the kept lines, oldest first."""
-        return (line for line, _ in self._ring)
-
-    def append(self, *, step: int, stream: str, text: str, time: float) -> Line:
-        """Number the line and keep it; older ones go if a bound is exceeded."""
-        self.last += 1
-        line = Line(self.last, step, stream, text, time)
-        size = len(text.encode("utf-8", "replace"))
-        self._ring.append((line, size))
-        self._bytes += size
-        while len(self._ring) > self._most_lines or (
-            self._bytes > self._most_bytes and len(self._ring) > 1
-        ):
-            self._bytes -= self._ring.popleft()[1]
-            self.omitted += 1
-        return line
-
-    def after(self, number: int, limit: int) -> list[Line]:
-        """Return at most ``limit`` kept lines whose number is above ``number``, in order."""
-        skip = max(number - self.omitted, 0)
-        return [line for line, _ in islice(self._ring, skip, skip + limit)]

@@ -1,8 +1,9 @@
 """
-The runner: starts, queues, cancels, remembers and forgets runs.
+The runner: starts, queues, cancels and forgets runs.
 
-It knows a :class:`pipeline.journal.Publisher`, and neither sockets nor viewers. One event loop,
-one runner. All bounds come from :class:`pipeline.config.Limits`.
+What it knows of them lies in the rooms of :mod:`pipeline.journal`, where a new server finds it. It
+knows neither sockets nor viewers. One event loop, one runner. All bounds come from
+:class:`pipeline.config.Limits`.
 """
 
 from __future__ import annotations
@@ -14,21 +15,24 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import structlog
 
-from pipeline.journal import Journal, Publisher
+from pipeline.journal import RUNS, Journal, forget, log_room, status_room, values
 from pipeline.runs import Run, State
 from pipeline.step import StepTask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from pipeline.config import Config
+    from pipeline.config import Config, Pipeline
+    from supervisor import Supervisor
 
-__all__ = ["Publisher", "Runner", "RunnerClosed", "TooManyRuns", "UnknownPipeline", "UnknownRun"]
+__all__ = ["Runner", "RunnerClosed", "TooManyRuns", "UnknownPipeline", "UnknownRun"]
+
+STOPPED = "the server stopped"
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +59,7 @@ class Runner:
 
     Args:
         config: What may be run, and the limits.
-        publisher: Takes the messages.
+        supervisor: Keeps what happens and tells viewers; it is to run before and after.
         root: Working directory of the commands.
         clock: Seconds since 1970.
     """
@@ -63,32 +67,32 @@ class Runner:
     def __init__(
         self,
         config: Config,
-        publisher: Publisher,
+        supervisor: Supervisor,
         *,
         root: Path,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._config = config
-        self._publisher = publisher
+        self._supervisor = supervisor
         self._root = root
         self._clock = clock
-        self._runs: dict[str, Run] = {}
+        self._kept: dict[str, Run | None] = {}  # oldest first; None: it has ended
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._numbers = itertools.count(1)
         self._slots = asyncio.Semaphore(config.limits.concurrent_runs)
         self._scratch: Path | None = None  # None unless entered
 
-    @property
-    def runs(self) -> Mapping[str, Run]:
-        """Live view of the kept runs, oldest first."""
-        return MappingProxyType(self._runs)
+    def __contains__(self, run_id: object) -> bool:
+        """Say whether a run is kept."""
+        return run_id in self._kept
 
     def now(self) -> float:
         """Return the time by the runner's clock."""
         return self._clock()
 
     async def __aenter__(self) -> Self:
-        """Make the directory that holds the runs' temporary directories."""
+        """Find the runs that are kept, and make the directory of the temporary ones."""
+        await self._restore()
         self._scratch = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="pipeline-"))
         return self
 
@@ -101,15 +105,15 @@ class Runner:
         """Cancel every run, wait until its processes have ended, and remove temporary files."""
         scratch, self._scratch = self._scratch, None
         tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
+        for run_id in list(self._tasks):
+            self.cancel(run_id)
         await asyncio.gather(*tasks, return_exceptions=True)
         if scratch is not None:
             await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
 
-    def start(self, name: str) -> Run:
+    async def start(self, name: str) -> Run:
         """
-        Queue a run of the pipeline called ``name`` and return it. Never waits.
+        Queue a run of the pipeline called ``name`` and return it, once everybody can find it.
 
         Raises:
             UnknownPipeline: If it is not declared.
@@ -126,17 +130,16 @@ class Runner:
             raise TooManyRuns(
                 f"the limit is {limits.concurrent_runs} running and {limits.queued_runs} waiting"
             )
-        run = Run(
-            f"{next(self._numbers)}-{secrets.token_hex(3)}", pipeline, limits, now=self._clock()
-        )
-        self._runs[run.id] = run
-        forgotten = self._forget()
+        run = Run.of(pipeline, f"{next(self._numbers)}-{secrets.token_hex(3)}", self._clock())
+        self._kept[run.run] = run
+        listed = asyncio.Event()
         task = asyncio.create_task(
-            self._conduct(run, self._scratch / run.id, forgotten), name=f"run {run.id}"
+            self._conduct(run, pipeline, self._scratch / run.run, listed), name=f"run {run.run}"
         )
-        self._tasks[run.id] = task
-        task.add_done_callback(lambda _: self._ended(run))
-        log.info("run.queued", run=run.id, pipeline=name)
+        self._tasks[run.run] = task
+        task.add_done_callback(lambda _: self._ended(run, listed))
+        log.info("run.queued", run=run.run, pipeline=name)
+        await listed.wait()
         return run
 
     def cancel(self, run_id: str) -> bool:
@@ -149,61 +152,74 @@ class Runner:
         Raises:
             UnknownRun: If no such run is kept.
         """
-        if run_id not in self._runs:
+        if run_id not in self._kept:
             raise UnknownRun(run_id)
-        task = self._tasks.get(run_id)
-        return task is not None and not self._runs[run_id].state.final and task.cancel()
+        run = self._kept[run_id]
+        return run is not None and not run.state.final and self._tasks[run_id].cancel()
 
-    def _ended(self, run: Run) -> None:
-        del self._tasks[run.id]
-        if not run.state.final:  # cancelled before its task had begun
-            run.settle(State.CANCELLED, self._clock(), "cancelled")
+    def _ended(self, run: Run, listed: asyncio.Event) -> None:
+        del self._tasks[run.run]
+        self._kept[run.run] = None
+        listed.set()
 
-    def _forget(self) -> list[str]:
-        """Drop the oldest ended runs above the limit; return their ids."""
-        excess = max(len(self._runs) - self._config.limits.kept_runs, 0)
-        ended = [
-            key for key, run in self._runs.items() if key not in self._tasks and run.state.final
-        ]
+    async def _restore(self) -> None:
+        """Take over what an earlier server has kept; end what it could not."""
+        listed = await values(self._supervisor, RUNS)
+        for run_id in sorted(listed, key=lambda run_id: listed[run_id]["created"]):
+            self._kept[run_id] = None
+            if not State(listed[run_id]["state"]).final:
+                await self._close(Run.restore(await values(self._supervisor, status_room(run_id))))
+            await self._supervisor.end(log_room(run_id))
+        newest = max((int(run_id.partition("-")[0]) for run_id in listed), default=0)
+        self._numbers = itertools.count(newest + 1)
+        await self._forget()
+
+    async def _close(self, run: Run) -> None:
+        """Settle a run whose server was killed."""
+        journal = Journal(run, self._supervisor, self._clock)
+        if not run.state.final:  # otherwise the server was killed just before the list had it
+            step = next((each.name for each in run.steps if each.state is State.RUNNING), "")
+            run.settle(State.FAILED, self._clock(), STOPPED)
+            await journal.lines(step, "system", [STOPPED])
+            log.warning("run.lost", run=run.run)
+        await journal.state()
+
+    async def _forget(self) -> None:
+        """Drop the oldest ended runs above the limit."""
+        excess = max(len(self._kept) - self._config.limits.kept_runs, 0)
+        ended = [run_id for run_id, run in self._kept.items() if run is None]
         for run_id in ended[:excess]:
-            del self._runs[run_id]
-        return ended[:excess]
+            del self._kept[run_id]
+            await forget(self._supervisor, run_id)
 
-    async def _conduct(self, run: Run, scratch: Path, forgotten: list[str]) -> None:
+    async def _conduct(
+        self, run: Run, pipeline: Pipeline, scratch: Path, listed: asyncio.Event
+    ) -> None:
         """Take a run from its queue to its end. Being cancelled is one of the ways it ends."""
-        journal = Journal(run, self._publisher, self._clock)
+        journal = Journal(run, self._supervisor, self._clock)
         state, detail = State.PASSED, ""
         try:
-            for run_id in forgotten:
-                await journal.forgotten(run_id)
             await journal.state()
+            listed.set()
+            await self._forget()
             async with self._slots:
                 run.become(State.RUNNING, self._clock())
                 await asyncio.to_thread(scratch.mkdir)
-                for number, (step, progress) in enumerate(
-                    zip(run.pipeline.steps, run.steps, strict=True)
-                ):
-                    task = StepTask(
-                        step, progress, number, journal=journal, limits=self._config.limits
-                    )
+                for step, progress in zip(pipeline.steps, run.steps, strict=True):
+                    task = StepTask(step, progress, journal=journal, limits=self._config.limits)
                     if not await task.execute(root=self._root, scratch=scratch):
                         state, detail = State.FAILED, f"{step.name}: {progress.detail}"
                         break
         except asyncio.CancelledError:  # by cancel() or __aexit__: nobody else has the task
             state, detail = (
                 State.CANCELLED,
-                "cancelled" if self._scratch is not None else "the server stopped",
+                "cancelled" if self._scratch is not None else STOPPED,
             )
         except Exception:
-            log.exception("run.crashed", run=run.id)
+            log.exception("run.crashed", run=run.run)
             state, detail = State.FAILED, "internal error; the server's log says more"
         run.settle(state, self._clock(), detail)
-        log.info(
-            "run.ended",
-            run=run.id,
-            state=str(state),
-            lines=run.lines.last,
-            unpublished=run.unpublished,
-        )
+        log.info("run.ended", run=run.run, state=str(state))
         await journal.state()
+        await journal.end()
         await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)

@@ -1,5 +1,5 @@
 """
-A run: one execution of a pipeline, its steps' states and its log.
+A run: one execution of a pipeline, and the states of its steps.
 
 Values and their rules only; :mod:`pipeline.runner` moves them. Every change of state
 goes through one setter, which refuses a step that makes no sense.
@@ -8,12 +8,11 @@ goes through one setter, which refuses a step that makes no sense.
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from pipeline.config import Limits, Pipeline, Step, expand
-from pipeline.lines import LineRing
+from pipeline.config import Pipeline, Step, expand
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,7 +44,7 @@ _NEXT: Mapping[State, frozenset[State]] = {
 }
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Progress:
     """What runs and steps have in common. Times are seconds since 1970."""
 
@@ -71,44 +70,46 @@ class _Progress:
             self.finished = now
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class StepRun(_Progress):
     """One step of a run."""
 
-    name: str = ""
-    command: str = ""
+    name: str
+    command: str
     exit_code: int | None = None
 
-    def summary(self) -> dict[str, Any]:
-        """Return the step as viewers see it."""
-        return {
-            "name": self.name,
-            "command": self.command,
-            "state": self.state,
-            "started": self.started,
-            "finished": self.finished,
-            "exit_code": self.exit_code,
-            "detail": self.detail,
-        }
 
-
+@dataclass(slots=True, kw_only=True)
 class Run(_Progress):
-    """
-    One execution of ``pipeline``.
+    """One execution of a pipeline. Everybody sees its fields as they are; ``run`` is its id."""
 
-    ``version`` grows with every change of state, so that a viewer can tell the newer
-    of two summaries however they reached it.
-    """
+    run: str
+    pipeline: str
+    title: str
+    created: float
+    steps: list[StepRun] = field(default_factory=list)
 
-    def __init__(self, run_id: str, pipeline: Pipeline, limits: Limits, *, now: float) -> None:
-        super().__init__()
-        self.id = run_id
-        self.pipeline = pipeline
-        self.created = now
-        self.version = 0
-        self.unpublished = 0  # messages the supervisor refused; viewers fetch those lines
-        self.lines = LineRing(lines=limits.kept_lines, size=limits.kept_bytes)
-        self.steps = [StepRun(name=step.name, command=_display(step)) for step in pipeline.steps]
+    @classmethod
+    def of(cls, pipeline: Pipeline, run: str, now: float) -> Self:
+        """Return a new run of ``pipeline``."""
+        steps = [StepRun(name=step.name, command=_display(step)) for step in pipeline.steps]
+        return cls(run=run, pipeline=pipeline.name, title=pipeline.title, created=now, steps=steps)
+
+    @classmethod
+    def restore(cls, values: Mapping[str, Mapping[str, Any]]) -> Self:
+        """Return the run that :meth:`values` described."""
+
+        def fields(key: str) -> dict[str, Any]:
+            return {**values[key], "state": State(values[key]["state"])}
+
+        steps = [StepRun(**fields(f"step:{number}")) for number in range(len(values) - 1)]
+        return cls(**fields("run"), steps=steps)
+
+    def values(self) -> dict[str, dict[str, Any]]:
+        """Return what is published of it, by key; the steps come first."""
+        run = asdict(self)
+        steps = run.pop("steps")
+        return {**{f"step:{number}": step for number, step in enumerate(steps)}, "run": run}
 
     def settle(self, state: State, now: float, detail: str = "") -> None:
         """
@@ -125,27 +126,6 @@ class Run(_Progress):
             elif step.state is State.PENDING:
                 step.become(State.SKIPPED, now)
         self.become(state, now, detail)
-
-    def message(self, now: float) -> dict[str, Any]:
-        """Return the summary as a message; ``now`` lets viewers set their clock by the server's."""
-        return {"type": "state", "time": now, **self.summary()}
-
-    def summary(self) -> dict[str, Any]:
-        """Return the run as viewers see it; ``lines`` is the number of its last line."""
-        return {
-            "run": self.id,
-            "pipeline": self.pipeline.name,
-            "title": self.pipeline.title,
-            "state": self.state,
-            "detail": self.detail,
-            "version": self.version,
-            "created": self.created,
-            "started": self.started,
-            "finished": self.finished,
-            "lines": self.lines.last,
-            "omitted": self.lines.omitted,
-            "steps": [step.summary() for step in self.steps],
-        }
 
 
 def _display(step: Step) -> str:

@@ -14,7 +14,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from pipeline.config import Limits, Step, expand
-from pipeline.journal import PUBLISH_TIMEOUT, Journal
+from pipeline.journal import Journal
 from pipeline.lines import LineSplitter
 from pipeline.process import Child
 from pipeline.runs import State, StepRun
@@ -24,27 +24,24 @@ if TYPE_CHECKING:
 
 __all__ = ["StepTask"]
 
-_CHUNK = 8_192  # bytes read at once; between two chunks everybody else has a turn
+_CHUNK = 8_192  # bytes read at once, and kept before more are read
+_PATIENCE = 10.0  # seconds for what is left in the pipes to be read and kept
 
 
 class StepTask:
     """
-    Executes step ``number`` of a run, once.
+    Executes a step of a run, once.
 
     Args:
         step: What is declared.
         progress: What the run remembers of it.
-        number: Its index in the run.
         journal: Takes lines and changes of state.
         limits: Bounds of a line and of the time processes get to stop.
     """
 
-    def __init__(
-        self, step: Step, progress: StepRun, number: int, *, journal: Journal, limits: Limits
-    ) -> None:
+    def __init__(self, step: Step, progress: StepRun, *, journal: Journal, limits: Limits) -> None:
         self._step = step
         self._progress = progress
-        self._number = number
         self._journal = journal
         self._limits = limits
 
@@ -86,9 +83,7 @@ class StepTask:
             finally:
                 await child.stop(self._limits.grace)
                 # The group writes no more. What is in the pipes is read as fast as it can be published.
-                _, unread = await asyncio.wait(
-                    readers, timeout=self._limits.grace + PUBLISH_TIMEOUT
-                )
+                _, unread = await asyncio.wait(readers, timeout=self._limits.grace + _PATIENCE)
             if unread:
                 await self._write(
                     "system",
@@ -106,8 +101,7 @@ class StepTask:
         splitter = LineSplitter(self._limits.line_bytes)
         try:
             while data := await reader.read(_CHUNK):
-                for text in splitter.feed(data):
-                    await self._write(stream, text)
+                await self._write(stream, *splitter.feed(data))
                 await asyncio.sleep(0)  # a command that writes without pause must not keep the loop
         finally:
             if (rest := splitter.flush()) is not None:
@@ -115,14 +109,16 @@ class StepTask:
 
     async def _end(self, problem: str) -> bool:
         now = self._journal.clock()
+        if self._journal.unkept and not problem:
+            problem = f"{self._journal.unkept} lines of output could not be kept"
         if problem:
             await self._write("system", problem)
         self._progress.become(State.FAILED if problem else State.PASSED, now, problem)
         await self._journal.state()
         return not problem
 
-    async def _write(self, stream: str, text: str) -> None:
-        await self._journal.line(self._number, stream, text)
+    async def _write(self, stream: str, *texts: str) -> None:
+        await self._journal.lines(self._step.name, stream, texts)
 
 
 def _explain(code: int) -> str:

@@ -1,7 +1,7 @@
 // The page: what exists, what is selected, and what the buttons do.
 //
-// The server is the truth. Summaries of runs carry a version, lines a number: whatever
-// arrives late, twice or not at all does no harm (feed.js, lines.js).
+// The server is the truth, and brings every page up to date: the list of runs is one room, a run
+// has two, its states and its log. A lost connection goes on where it stopped (feed.js).
 
 import { Feed } from "./feed.js";
 import { Lines } from "./lines.js";
@@ -9,10 +9,10 @@ import { LogView } from "./log.js";
 import { SIGNS, WORDS, call, duration, icon, make, number } from "./parts.js";
 
 const $ = (id) => document.getElementById(id);
-const runs = new Map(); // id -> newest summary
+const runs = new Map(); // id -> the run, as the list has it
 const rows = new Map(); // id -> its list item
 let pipelines = [];
-let selected = null; // { id, lines, feed }
+let selected = null; // { id, run, steps, lines, complete, feed }
 let skew = 0; // server's clock minus ours, in seconds
 let list = null;
 
@@ -26,31 +26,32 @@ const log = new LogView($("log"), {
 
 // ---------------------------------------------------------------- what the server says
 
-function received(message) {
-  if (message.time && message.type !== "line") skew = message.time - Date.now() / 1000;
-  if (message.type === "runs") replaceRuns(message.runs);
-  else if (message.type === "state") updateRun(message);
-  else if (message.type === "forgotten") forget(message.run);
-  else if (message.type === "line" && message.run === selected?.id) selected.lines.add(message);
-}
-
-function replaceRuns(summaries) {
-  const kept = new Set(summaries.map((run) => run.run));
-  for (const id of runs.keys()) if (!kept.has(id)) forget(id);
-  for (const run of summaries) updateRun(run);
+// Of the list: a run under each key.
+function listed({ key, data, removed, joined, gap }) {
+  if (gap) list.anew();
+  else if (joined && !joined.recovered) [...runs.keys()].forEach(forget);
+  else if (removed) forget(key);
+  else if (key) updateRow(data);
+  else if (data) setClock(data);
+  if (!joined) return;
   $("runs-empty").hidden = runs.size > 0;
   $("runs").setAttribute("aria-busy", "false");
 }
 
-function updateRun(run) {
-  const known = runs.get(run.run);
-  if (known && known.version > run.version) return;
-  runs.set(run.run, run);
-  drawRow(run);
-  if (run.run !== selected?.id) return;
-  if (known && known.state !== run.state) announce(`${run.title}: ${WORDS[run.state]}`);
-  drawRun(run);
-  selected.lines.expect(run.lines);
+// Of the selected run: its lines, and what it and its steps have come to.
+function followed({ room, offset, key, data, joined, gap, end }) {
+  const log = `log:${selected.id}`;
+  if (room === log) addLine({ n: offset, ...data });
+  else if (key === "run") updateRun(data);
+  else if (key) updateStep(Number(key.slice("step:".length)), data);
+  else if (data) setClock(data);
+  else if (joined?.room === log) begun(joined);
+  else if (gap?.room === log) missed(gap);
+  else if (end) complete(true);
+}
+
+function setClock({ time }) {
+  skew = time - Date.now() / 1000;
 }
 
 function forget(id) {
@@ -59,6 +60,69 @@ function forget(id) {
   rows.delete(id);
   $("runs-count").textContent = runs.size || "";
   $("runs-empty").hidden = runs.size > 0;
+}
+
+function updateRow(run) {
+  runs.set(run.run, run);
+  drawRow(run);
+  if (run.run === selected?.id && !selected.run) drawRun();
+}
+
+function updateRun(run) {
+  const before = selected.run;
+  selected.run = run;
+  if (before && before.state !== run.state) announce(`${run.title}: ${WORDS[run.state]}`);
+  drawRun();
+}
+
+function updateStep(index, step) {
+  selected.steps[index] = step;
+  drawSteps();
+  drawTimes();
+}
+
+// ---------------------------------------------------------------- the log
+
+function addLine(line) {
+  selected.lines.add(line);
+  log.changed();
+  drawCount();
+}
+
+// The feed is in the log's room: it goes on where it stopped, or has to begin anew.
+function begun({ begins, recovered, reason }) {
+  if (recovered) return;
+  newLog();
+  if (recovered === false) {
+    $("log-note").textContent = {
+      trimmed: "Too much was missed: the log begins anew with the first line that is kept.",
+      epoch_changed: "The server has another log of this run now: it begins anew.",
+    }[reason] ?? "The server knows nothing of what was here: the log begins anew.";
+  }
+  if (begins) skipLines(1, begins);
+}
+
+function missed({ from, to }) {
+  if (to) return skipLines(from, to);
+  newLog();
+  $("log-note").textContent = "The server has another log of this run now: it begins anew.";
+}
+
+function skipLines(from, to) {
+  selected.lines.skip(from, to);
+  log.changed();
+  drawCount();
+}
+
+function newLog() {
+  selected.lines = new Lines();
+  log.show(selected.lines);
+  complete(false);
+}
+
+function complete(on) {
+  selected.complete = on;
+  drawCount();
 }
 
 // ---------------------------------------------------------------- the lists
@@ -110,7 +174,6 @@ function drawRow(run) {
 function select(id) {
   const before = selected;
   selected = null; // first: closing its feed reports back
-  before?.lines.stop();
   before?.feed.close();
   if (runs.has(before?.id)) drawRow(runs.get(before.id));
   $("layout").dataset.view = id ? "run" : "home";
@@ -123,28 +186,21 @@ function select(id) {
     drawConnection();
     return;
   }
-  const lines = new Lines(id, {
-    onChange(n) {
-      log.changed(n);
-      drawCount();
-    },
-    onTrouble(text) { $("log-note").textContent = text; },
-  });
-  selected = { id, lines, feed: null };
+  selected = { id, run: null, steps: [], lines: null, complete: false, feed: null };
+  const own = selected;
   selected.feed = new Feed(`/ws/runs/${encodeURIComponent(id)}`, {
-    onMessage: received,
+    room: `log:${id}`,
+    onMessage: followed,
     onState(state, reason) {
-      if (state === "live") lines.fill();
-      if (state === "closed" && selected?.lines === lines) lost(reason);
+      if (state === "closed" && selected === own) lost(reason);
       drawConnection();
     },
   });
-  log.show(lines, (step) => runs.get(id)?.steps[step]?.name ?? "");
+  newLog();
   $("raw").href = `/api/runs/${encodeURIComponent(id)}/log.txt`;
   $("steps").replaceChildren();
-  drawCount();
   if (runs.has(id)) {
-    drawRun(runs.get(id));
+    drawRun();
     drawRow(runs.get(id));
   } else {
     for (const part of ["run-title", "run-state", "run-elapsed"]) $(part).textContent = "";
@@ -160,7 +216,7 @@ function lost(reason) {
   welcome(
     reason === "no such run" ? `Run ${id} is not kept any more` : "The server ended this connection",
     reason === "no such run"
-      ? "The server keeps a number of runs, in memory: this one was started before newer ones took its place, or before the server was restarted. Start it again, or pick another."
+      ? "The server keeps a number of runs, and newer ones have taken the place of this one. Start it again, or pick another."
       : `It said: ${reason || "nothing"}. Reload the page to try again.`,
   );
   $("layout").dataset.view = "run";
@@ -173,7 +229,8 @@ function welcome(title, text) {
   $("welcome-action").hidden = true;
 }
 
-function drawRun(run) {
+function drawRun() {
+  const run = shownRun();
   $("run-title").replaceChildren(run.title, make("span", "run-number", `#${number(run.run)}`));
   const badge = $("run-state");
   if (badge.dataset.state !== run.state || !badge.firstChild) badge.replaceChildren(icon(run.state), WORDS[run.state]);
@@ -185,23 +242,29 @@ function drawRun(run) {
   $("run-detail").hidden = !(run.detail && run.state === "failed") && run.state !== "pending";
   $("run-detail").textContent = run.state === "pending" ? "Waiting for its turn: other runs come first." : run.detail;
   document.title = `${SIGNS[run.state]} ${run.title} #${number(run.run)}`;
-  drawSteps(run);
   drawTimes();
 }
 
-function drawSteps(run) {
-  if ($("steps").children.length !== run.steps.length) {
-    $("steps").replaceChildren(...run.steps.map((step, index) => {
+// The list may know the run before its own room does.
+function shownRun() {
+  return selected && (selected.run ?? runs.get(selected.id));
+}
+
+function drawSteps() {
+  const { steps } = selected;
+  if (steps.includes(undefined)) return; // the one that changed last comes last
+  if ($("steps").children.length !== steps.length) {
+    $("steps").replaceChildren(...steps.map((step) => {
       const item = make("li", "step");
       const button = item.appendChild(make("button", ""));
       button.type = "button";
       button.title = step.command;
       button.append(make("span", "step-icon"), make("span", "step-name", step.name), make("span", "step-state"));
-      button.onclick = () => goToStep(index);
+      button.onclick = () => goToStep(step.name);
       return item;
     }));
   }
-  run.steps.forEach((step, index) => {
+  steps.forEach((step, index) => {
     const item = $("steps").children[index];
     if (item.dataset.state === step.state) return;
     item.dataset.state = step.state;
@@ -211,21 +274,20 @@ function drawSteps(run) {
   });
 }
 
-function goToStep(index) {
-  const { lines } = selected;
-  for (let n = lines.omitted + 1; n <= lines.newest; n++) {
-    if (lines.get(n)?.step === index) return log.goTo(n);
-  }
-  toast("The output of this step is no longer kept.");
+function goToStep(name) {
+  const place = selected.lines.ofStep(name);
+  if (place < 0) toast("The output of this step is no longer kept.");
+  else log.goTo(place);
 }
 
 let counting = 0;
 function drawCount() {
   counting ||= requestAnimationFrame(() => {
     counting = 0;
-    const { last = 0, omitted = 0 } = selected?.lines ?? {};
+    if (!selected) return;
+    const { last, shown } = selected.lines;
     $("log-count").textContent = `${last.toLocaleString()} ${last === 1 ? "line" : "lines"}`
-      + (omitted ? `, ${(last - omitted).toLocaleString()} kept` : "");
+      + (shown < last ? `, ${shown.toLocaleString()} kept` : "") + (selected.complete ? ", complete" : "");
   });
 }
 
@@ -233,10 +295,10 @@ function drawTimes() {
   for (const run of runs.values()) {
     if (run.state === "running") rows.get(run.run).firstChild.lastChild.textContent = `${WORDS[run.state]} · ${duration(run, skew)}`;
   }
-  const run = runs.get(selected?.id);
+  const run = shownRun();
   if (!run) return;
   $("run-elapsed").textContent = duration(run, skew);
-  run.steps.forEach((step, index) => {
+  selected.steps.forEach((step, index) => {
     const label = $("steps").children[index]?.firstChild.lastChild;
     const text = [WORDS[step.state], duration(step, skew)].filter(Boolean).join(" · ");
     if (label && label.textContent !== text) label.textContent = text;
@@ -249,7 +311,6 @@ async function start(name, button) {
   button.disabled = true;
   try {
     const run = await call("/api/runs", { pipeline: name });
-    updateRun(run);
     location.hash = `run=${run.run}`;
   } catch (error) {
     toast(error.message);
@@ -284,7 +345,7 @@ function announce(text) {
 
 function connect() {
   list?.close();
-  list = new Feed("/ws/runs", { onMessage: received, onState: drawConnection });
+  list = new Feed("/ws/runs", { room: "runs", onMessage: listed, onState: drawConnection });
 }
 
 function drawConnection() {
@@ -327,12 +388,12 @@ async function loadPipelines() {
 }
 
 $("cancel").onclick = cancel;
-$("again").onclick = () => start(runs.get(selected.id).pipeline, $("again"));
+$("again").onclick = () => start(shownRun().pipeline, $("again"));
 $("retry").onclick = retry;
 $("jump").onclick = () => log.follow(true);
 $("toast-close").onclick = () => { $("toast").hidden = true; };
 $("follow").onchange = () => log.follow($("follow").checked);
-$("wrap").onchange = () => { $("log").dataset.wrap = $("wrap").checked; log.changed(0); };
+$("wrap").onchange = () => { $("log").dataset.wrap = $("wrap").checked; log.changed(); };
 addEventListener("hashchange", route);
 setInterval(() => { drawTimes(); drawConnection(); }, 1_000);
 

@@ -1,7 +1,10 @@
-// A socket that comes back by itself.
+// A socket that comes back by itself, and goes on in a room where it stopped.
 //
-// States: connecting, live (the server has said that we have joined), waiting (for the next
-// attempt), closed (for good: the server said not to come back, or close() was called).
+// Messages come in envelopes, which say where in its room each one stands. That place is all that
+// is remembered: a new socket asks for what came `since`. Whether it got that, `joined` says.
+//
+// States: connecting, live (the server has said something), waiting (for the next attempt),
+// closed (for good: the server said not to come back, or close() was called).
 
 const FIRST_DELAY = 500;
 const LONGEST_DELAY = 15_000;
@@ -9,7 +12,8 @@ const JOIN_TIMEOUT = 10_000;
 const PING_INTERVAL = 20_000; // a line that is dead without knowing it is found within two of these
 
 export class Feed {
-  #path; #onMessage; #onState;
+  #path; #room; #onMessage; #onState;
+  #place = null; // { epoch, offset } of the last message of the room
   #socket = null;
   #timer = 0;
   #pings = 0;
@@ -20,8 +24,9 @@ export class Feed {
   state = "connecting";
   retryAt = 0;
 
-  constructor(path, { onMessage, onState }) {
+  constructor(path, { room, onMessage, onState }) {
     this.#path = path;
+    this.#room = room;
     this.#onMessage = onMessage;
     this.#onState = onState;
     addEventListener("online", this.#wake);
@@ -35,6 +40,12 @@ export class Feed {
     else if (this.state === "live") this.#ping();
   }
 
+  // Forget the place, and begin like one who was never there.
+  anew() {
+    this.#place = null;
+    this.#open();
+  }
+
   close(reason = "") {
     removeEventListener("online", this.#wake);
     document.removeEventListener("visibilitychange", this.#wake);
@@ -45,12 +56,15 @@ export class Feed {
   #open() {
     this.#release();
     this.#become("connecting");
-    const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${this.#path}`);
+    const since = this.#place?.offset ? `?since=${encodeURIComponent(`${this.#place.epoch}:${this.#place.offset}`)}` : "";
+    const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${this.#path}${since}`);
     this.#socket = socket;
     socket.onmessage = (event) => {
       this.#unanswered = false;
-      if (this.state === "connecting") this.#joined();
-      this.#onMessage(JSON.parse(event.data));
+      if (this.state === "connecting") this.#connected();
+      const message = JSON.parse(event.data);
+      this.#remember(message);
+      this.#onMessage(message);
     };
     socket.onclose = (event) => {
       const stop = (event.code >= 3500 && event.code < 4000) || (event.code >= 4500 && event.code < 5000);
@@ -60,7 +74,13 @@ export class Feed {
     this.#timer = setTimeout(() => this.#lost(), JOIN_TIMEOUT);
   }
 
-  #joined() {
+  #remember({ room, epoch, offset, joined, gap }) {
+    if (room === this.#room) this.#place = { epoch, offset };
+    else if (joined?.room === this.#room) this.#place = { epoch: joined.epoch, offset: joined.begins };
+    else if (gap?.room === this.#room) this.#place = gap.to ? { ...this.#place, offset: gap.to } : null;
+  }
+
+  #connected() {
     clearTimeout(this.#timer);
     this.#attempt = 0;
     this.#pings = setInterval(() => (this.#unanswered ? this.#lost() : this.#ping()), PING_INTERVAL);

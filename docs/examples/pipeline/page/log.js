@@ -11,20 +11,18 @@ const EDGE = 800; // pixels from the end of the window at which it moves on
 const STRIDE = 3; // blocks it moves by
 const AT_END = 32; // pixels from the end that count as "at the end"
 
-const blockOf = (n) => Math.floor((n - 1) / BLOCK);
+const blockOf = (place) => Math.floor(place / BLOCK);
 
 export class LogView {
   #root; #body; #note; #onFollow;
   #lines = null;
-  #stepName = () => "";
   #elements = new Map(); // block index -> element
-  #stale = new Set(); // block indexes to look at in the next frame
   #low = 0;
   #high = -1;
   #frame = 0;
   #top = 0;
-  #seen = 0; // highest number when following stopped
-  #goal = 0; // line to bring into view
+  #seen = 0; // lines that had come when following stopped
+  #goal = -1; // place to bring into view
 
   following = true;
 
@@ -34,46 +32,41 @@ export class LogView {
     this.#note = root.appendChild(element("p", "log-omitted"));
     this.#body = root.appendChild(element("div", "log-lines"));
     root.addEventListener("scroll", () => this.#scrolled(), { passive: true });
-    root.addEventListener("pointerover", (event) => this.#explain(event.target));
     new ResizeObserver(() => this.#schedule()).observe(root);
   }
 
-  show(lines, stepName) {
+  show(lines) {
     this.#lines = lines;
-    this.#stepName = stepName;
     this.#elements.clear();
-    this.#stale.clear();
     this.#body.replaceChildren();
     this.#low = 0;
     this.#high = -1;
-    this.#goal = 0;
     this.follow(true);
   }
 
-  // Line n is new; 0 says that lines were given up.
-  changed(n) {
-    if (n) this.#stale.add(blockOf(n));
+  // There are more lines, or they look different.
+  changed() {
     this.#schedule();
   }
 
   follow(on) {
-    if (on) this.#goal = 0;
-    if (!on && this.following) this.#seen = this.#lines?.newest ?? 0;
+    if (on) this.#goal = -1;
+    if (!on && this.following) this.#seen = this.#lines?.shown ?? 0;
     this.following = on;
     this.#onFollow(on, 0);
     this.#schedule();
   }
 
-  goTo(n) {
+  goTo(place) {
     this.follow(false);
-    this.#goal = n;
-    this.#low = Math.max(blockOf(n) - 1, this.#first());
+    this.#goal = place;
+    this.#low = Math.max(blockOf(place) - 1, this.#first());
     this.#high = this.#low - 1;
     this.#schedule();
   }
 
-  #first() { return Math.floor(this.#lines.omitted / BLOCK); }
-  #last() { return blockOf(Math.max(this.#lines.newest, 1)); }
+  #first() { return blockOf(this.#lines.dropped); }
+  #last() { return blockOf(Math.max(this.#lines.places - 1, 0)); }
 
   #schedule() {
     if (this.#lines) this.#frame ||= requestAnimationFrame(() => this.#render());
@@ -109,15 +102,14 @@ export class LogView {
       this.#elements.delete(index);
     }
     for (let index = this.#low; index <= this.#high; index++) this.#draw(index);
-    this.#stale.clear();
-    const { omitted } = this.#lines;
-    this.#note.hidden = !omitted;
-    if (omitted) this.#note.textContent = `${omitted.toLocaleString()} earlier lines are no longer kept.`;
+    const { dropped } = this.#lines;
+    this.#note.hidden = !dropped;
+    if (dropped) this.#note.textContent = "Earlier lines are not shown any more. Reload the page to begin with the first that is kept.";
     if (this.following) this.#root.scrollTop = this.#root.scrollHeight;
-    else if (this.#goal) this.#reach();
+    else if (this.#goal >= 0) this.#reach();
     else if (anchor) this.#root.scrollTop += anchor.element.getBoundingClientRect().top - anchor.top;
     this.#top = this.#root.scrollTop;
-    if (!this.following) this.#onFollow(false, this.#lines.newest - this.#seen);
+    if (!this.following) this.#onFollow(false, this.#lines.shown - this.#seen);
   }
 
   // Where the window is: at the end, or where it was, growing downwards.
@@ -141,42 +133,37 @@ export class LogView {
   }
 
   #reach() {
-    const row = this.#body.querySelector(`[data-n="${this.#goal}"]`);
-    this.#goal = 0;
-    row?.scrollIntoView({ block: "start" });
+    const block = this.#elements.get(blockOf(this.#goal));
+    block?.children[this.#goal % BLOCK]?.scrollIntoView({ block: "start" });
+    this.#goal = -1;
   }
 
   #draw(index) {
     let block = this.#elements.get(index);
-    if (block && !this.#stale.has(index)) return;
-    const rows = this.#lines.blocks.get(index) ?? [];
     if (!block) {
       block = element("div", "block");
-      block.dataset.shown = block.dataset.upto = 0;
       this.#elements.set(index, block);
       const next = [...this.#elements.keys()].filter((other) => other > index);
       this.#body.insertBefore(block, next.length ? this.#elements.get(Math.min(...next)) : null);
     }
-    const present = rows.filter(Boolean);
-    const upTo = Number(block.dataset.upto);
-    const fresh = present.filter((line) => line.n > upTo);
-    const added = document.createDocumentFragment();
-    // Usually lines come at the end; one that comes late has the block made anew.
-    const append = present.length - fresh.length === Number(block.dataset.shown);
-    for (const line of append ? fresh : present) added.append(this.#row(line));
-    if (append) block.append(added);
-    else block.replaceChildren(added);
-    block.dataset.shown = present.length;
-    block.dataset.upto = present.at(-1)?.n ?? 0;
+    const entries = this.#lines.blocks.get(index) ?? [];
+    block.append(...entries.slice(block.childElementCount).map((entry) => this.#row(entry)));
   }
 
   #row(line) {
+    if (line.from) {
+      const gap = element("div", "gap");
+      const [from, to] = [line.from, line.to].map((number) => number.toLocaleString());
+      gap.textContent = from === to ? `Line ${from} is no longer kept.` : `Lines ${from} to ${to} are no longer kept.`;
+      return gap;
+    }
     const row = element("div", `line ${line.stream}`);
     row.dataset.n = line.n;
+    row.title = `${new Date(line.time * 1000).toLocaleTimeString()}  ${line.stream}`;
     if (line.stream === "system" && line.text.startsWith("$ ")) {
       row.classList.add("head");
       const name = row.appendChild(element("span", "head-name"));
-      name.textContent = this.#stepName(line.step);
+      name.textContent = line.step;
       row.appendChild(element("span", "head-command")).textContent = line.text.slice(2);
       return row;
     }
@@ -188,12 +175,6 @@ export class LogView {
       if (piece.background) span.style.backgroundColor = piece.background;
     }
     return row;
-  }
-
-  #explain(target) {
-    const row = target.closest?.("[data-n]");
-    const line = row && this.#lines?.get(Number(row.dataset.n));
-    if (line) row.title = `${new Date(line.time * 1000).toLocaleTimeString()}  ${line.stream}`;
   }
 }
 
