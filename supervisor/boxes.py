@@ -17,6 +17,9 @@ from supervisor.redelivery import Redelivery
 
 __all__ = ["Box", "Saved"]
 
+HELD_SIZE = 4 << 20
+"""Size of the payloads that are held of one user, at most, or one message more."""
+
 IDS = 500
 """Ids that are told to the store at a time."""
 
@@ -27,6 +30,7 @@ class Box:
 
     Attributes:
         messages: Those that the machine holds.
+        size: What their payloads count for, or a little more: bytes, or characters.
         settled: Ids to be settled in the store.
         worn_out: Ids to be given up in the store.
         delivered: Deliveries to be counted in the store.
@@ -45,6 +49,7 @@ class Box:
         "reading",
         "rings",
         "settled",
+        "size",
         "timer",
         "unread",
         "user",
@@ -55,6 +60,7 @@ class Box:
         self.user = user
         self.machine = machine
         self.messages: dict[str, InboxMessage] = {}
+        self.size = 0
         self.settled: dict[str, None] = {}
         self.worn_out: dict[str, None] = {}
         self.delivered: dict[str, int] = {}
@@ -65,10 +71,28 @@ class Box:
         self.rings = 0.0
 
     @property
+    def full(self) -> bool:
+        """Whether no more messages should be held."""
+        return self.machine.full or self.size >= HELD_SIZE
+
+    @property
     def wants_messages(self) -> bool:
         """Whether the store should be asked for more."""
         machine = self.machine
-        return self.unread and bool(machine.receivers) and 2 * len(machine) <= machine.rules.held
+        has_space = 2 * len(machine) <= machine.rules.held and self.size < HELD_SIZE
+        return self.unread and has_space and bool(machine.receivers)
+
+    def hold(self, message: InboxMessage) -> None:
+        """Remember what the machine has taken."""
+        self.messages[message.id] = message
+        self.size += len(message.payload)
+
+    def let_go(self) -> None:
+        """Forget what the machine does not hold any more."""
+        if len(self.messages) > len(self.machine):
+            held = {id: self.messages[id] for id in self.messages if id in self.machine}
+            self.messages = held
+            self.size = sum(len(message.payload) for message in held.values())
 
     @property
     def unsaved(self) -> bool:

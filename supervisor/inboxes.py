@@ -144,12 +144,19 @@ class Inboxes:
         """
         Give to ``connection`` what its user has pending; it is in ``rooms`` already.
 
-        Idempotent. A connection whose user is None, or nobody who can have an inbox, is ignored.
+        Idempotent. One that has become another user's keeps its rooms, and gets nothing more of
+        whose it was. One whose user is None, or nobody who can have an inbox, is ignored.
         """
         user = connection.user
-        if connection in self._box_of or not isinstance(user, str | int):
-            return
+        known = self._box_of.get(connection)
+        if known is not None:
+            if known.user == user:
+                return
+            rooms = known.machine.rooms_of(connection).union(rooms)
+            self.gone(connection)
         if self._closed or connection.reason is not None:  # nobody would say that it has gone
+            return
+        if not isinstance(user, str | int):
             return
         box = self._box(user)
         self._box_of[connection] = box
@@ -235,7 +242,7 @@ class Inboxes:
             if box is None:
                 continue
             boxes[box] = None
-            if box.unread or box.reading or box.machine.full:
+            if box.unread or box.reading or box.full:
                 box.unread = True  # it comes in its place when the store is asked
             else:
                 self._offer(box, message)
@@ -245,8 +252,9 @@ class Inboxes:
     def acknowledge(self, connection: Connection, ids: Iterable[str]) -> None:
         """The client of ``connection`` has acknowledged; what is not pending does no harm."""
         user = connection.user
-        if isinstance(user, str | int):
-            self._acknowledge(user, [id for id in ids if len(id) <= ID_LENGTH])
+        credible = [id for id in ids if len(id) <= ID_LENGTH]
+        if credible and isinstance(user, str | int):
+            self._acknowledge(user, credible)
 
     def settled(self, user: InboxUser, ids: Collection[str]) -> None:
         """Another node says that these are settled: give them to nobody."""
@@ -298,7 +306,7 @@ class Inboxes:
         if box.machine.offer(
             message.id, room=message.room, expires=expires, deliveries=message.deliveries
         ):
-            box.messages[message.id] = message
+            box.hold(message)
 
     def _go_on(self, box: Box) -> None:
         """Give what there is to give; then see to the timer, the store, and the end of the box."""
@@ -314,8 +322,7 @@ class Inboxes:
             box.giving = False
         box.worn_out.update(dict.fromkeys(machine.dead))
         machine.dead.clear()
-        if len(box.messages) > len(machine):
-            box.messages = {id: box.messages[id] for id in box.messages if id in machine}
+        box.let_go()
         self._set_timer(box, now)
         if self._work.failures and len(self._boxes) > len(self._box_of) + AWAY:
             self._let_go(box)
@@ -376,6 +383,9 @@ class Inboxes:
     def _give(self, box: Box, giving: Giving[Connection]) -> None:
         connection, id, counts = giving
         machine, user = box.machine, box.user
+        if connection.user != user:  # it has become another's, and is about to be said so
+            machine.refused(giving)
+            return
         try:
             frame, acknowledges = self._frame(connection, box.messages[id])
         except Exception as error:  # noqa: BLE001 - one message must not cost the others
@@ -517,7 +527,7 @@ class Inboxes:
                     box.user, now=self._wall_clock(), after=after, limit=PAGE
                 )
                 for message in page:
-                    if box.machine.full:
+                    if box.full:
                         box.unread = True
                         break
                     self._offer(box, message)

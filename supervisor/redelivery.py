@@ -175,6 +175,11 @@ class Redelivery(Generic[R]):
         """Who is there."""
         return self._receivers.keys()
 
+    def rooms_of(self, receiver: R) -> frozenset[Hashable]:
+        """The rooms that ``receiver`` is in."""
+        state = self._receivers.get(receiver)
+        return NO_ROOMS if state is None else state.rooms
+
     # Who comes and goes.
 
     def connected(self, receiver: R, rooms: Iterable[Hashable] = ()) -> None:

@@ -450,6 +450,22 @@ async def test_much_comes_page_by_page(build: Build) -> None:
     assert await house.pending() == {}
 
 
+async def test_large_messages_are_held_by_the_few(build: Build) -> None:
+    """They come all the same, in order."""
+    house = build()
+    ann = house.come(acknowledges=False, stalled=True, space_bytes=1 << 30)
+    await house.inboxes.put([message(id, payload=f"{id} {'x' * 1_500_000}") for id in ids(20)])
+    await settle()
+    held = [len(box.messages) for box in house.inboxes._boxes.values()]
+    assert held == [3]
+
+    for _ in range(20):
+        ann.transport.resume(stalled=True)
+        await settle()
+
+    assert [payload.split()[0] for payload in ann.got] == ids(20)
+
+
 async def test_what_is_put_while_the_store_is_asked_waits_its_turn(build: Build) -> None:
     """It does not overtake what was pending before."""
 
@@ -469,6 +485,23 @@ async def test_what_is_put_while_the_store_is_asked_waits_its_turn(build: Build)
     await asyncio.sleep(10)
 
     assert ann.got == ["m0", "m1"]
+
+
+async def test_a_connection_may_become_another_users(build: Build) -> None:
+    """It keeps its rooms, and gets nothing more of whose it was."""
+    house = build()
+    client = house.come("ann", "room")
+    await house.inboxes.put([message("m0")])
+    await house.inboxes.put([message("m1", "bob", room="room"), message("m2", "bob")])
+
+    house.registry.assign_user(client.connection, "bob")
+    await house.inboxes.put([message("m3")])
+    house.inboxes.connected(client.connection)
+    await house.inboxes.put([message("m4")])
+    await settle()
+
+    assert client.got == ["m0", "m1", "m2"]
+    assert list(await house.pending()) == ["m0", "m3", "m4"]
 
 
 async def test_nothing_is_kept_of_who_has_gone(build: Build) -> None:
