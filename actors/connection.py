@@ -622,7 +622,7 @@ class ConnectionActor(Actor[Chunk]):
     def _end_episode(self) -> None:
         """Nothing waits any more: who keeps up has the bounds that its mailbox was made with."""
         episode = self._drop_episode()
-        pass
+        self.cell.mailbox.relax()
         if episode.dropped or episode.slow:
             self._tell(self._listener.connection_caught_up, episode.dropped)
 
