@@ -12,6 +12,8 @@ confirmed survives that the process is killed; if the machine loses its power, t
 be missing, and the file is whole. With ``"full"`` they are there too, and each commit waits for the
 disk. Not for network file systems.
 
+It is one piece because it has one state: who opens, writes, reads, watches and closes share a lock.
+
 Whoever has the file open holds a lock on ``PATH.<role>.lock``; the kernel drops it with the process.
 """
 

@@ -1,9 +1,10 @@
 """
 The history that is kept in a SQLite file, for one process.
 
-Offsets are given in the writer's thread (:mod:`supervisor.sqlite`); how rooms and records lie in
-the file is :mod:`supervisor.history.tables`. Here is what of them can be relied upon: which epoch
-a room has after a stop or a failure, and what becomes of appends when the file fails.
+Offsets are given in the writer's thread (:mod:`supervisor.sqlite`), by
+:mod:`supervisor.history.writing`; :mod:`supervisor.history.reading` reads. Here is what of them can
+be relied upon: which epoch a room has after a stop or a failure, and what becomes of appends when
+the file fails.
 
 An append with durability ``"memory"`` is done before it is committed, but only in rooms that the
 file says so of: if the process is killed, those get another epoch when the file is opened. The
@@ -32,17 +33,9 @@ from supervisor.history.base import (
     RoomState,
 )
 from supervisor.history.memory import MemoryHistory
-from supervisor.history.tables import (
-    SCHEMA,
-    Append,
-    Asked,
-    End,
-    Remove,
-    RoomWriter,
-    Work,
-    micros,
-    read_page,
-)
+from supervisor.history.reading import Asked, read_page
+from supervisor.history.tables import SCHEMA, micros
+from supervisor.history.writing import Append, End, Remove, RoomWriter, Work
 from supervisor.sqlite import CAPACITY, CAPACITY_BYTES, DEADLINE, LastStop, SqliteFile, call_safely
 
 __all__ = ["SqliteHistory"]

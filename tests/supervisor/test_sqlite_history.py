@@ -448,7 +448,7 @@ async def test_more_rooms_than_are_cached_are_used(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Offsets go on where they were."""
-    monkeypatch.setattr("supervisor.history.tables.ROOMS", 10)
+    monkeypatch.setattr("supervisor.history.writing.ROOMS", 10)
     history = await opened(path)
     for turn in range(1, 4):
         appended = await asyncio.gather(*(append(history, f"{number}") for number in range(35)))

@@ -1,0 +1,138 @@
+"""
+What reads rooms in a SQLite file: for :mod:`supervisor.history.sqlite`.
+
+A page is read as one row of JSON, made by SQLite: each step of a statement hands the lock that
+Python's threads share to another thread and back, and a row for each record would be a step each.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import NamedTuple
+
+from actors.positions import Position
+from supervisor.history.base import Page, Record, RoomState
+from supervisor.history.tables import (
+    BYTES,
+    ENCODED,
+    REMOVED,
+    ROOM_COLUMNS,
+    Going,
+    RoomRow,
+    find_going,
+)
+
+__all__ = ["Asked", "read_page"]
+
+_new = tuple.__new__  # a named tuple's own constructor costs twice as much
+
+
+class Asked(NamedTuple):
+    """What a reader asks for: see :meth:`supervisor.history.base.History.read`."""
+
+    after: int
+    before: int | None
+    limit: int
+    size: int
+    reverse: bool
+
+
+def read_page(
+    connection: sqlite3.Connection,
+    name: str,
+    now: int,
+    asked: Asked | None,
+    renamed: dict[int, str],
+) -> Page:
+    """
+    Return a page of a room.
+
+    Args:
+        connection: Inside a transaction.
+        name: Of the room.
+        now: The time.
+        asked: Which records; None: only where the room stands.
+        renamed: Epochs that the file does not know yet.
+    """
+    row = connection.execute(
+        f"SELECT {ROOM_COLUMNS} FROM history_rooms WHERE name = ?",  # noqa: S608 - a constant
+        (name,),
+    ).fetchone()
+    if row is None:
+        return Page()
+    room = RoomRow(row)
+    if room.touched + room.meta_age <= now:
+        return Page()
+    going = Going(0, 0, 0, room.lost)
+    if room.due <= now:
+        going = find_going(connection, room, now)
+    state = RoomState(
+        Position(renamed.get(room.id, room.epoch), room.top),
+        going.lost,
+        bool(room.ended),
+        room.records - going.records,
+        room.size - going.size,
+    )
+    if asked is None or not state.records or asked.after >= room.top:
+        return Page([], state)
+    which = "room = :room AND offset > :after AND offset < :before"
+    if going.records:
+        which += " AND (expires IS NULL OR expires > :now)"
+        if room.compact:
+            which += " AND NOT (flags & 8 AND time <= :since)"
+    values = {
+        "room": room.id,
+        "after": max(asked.after, going.first - 1),
+        "before": room.top + 1 if asked.before is None else asked.before,
+        "now": now,
+        "since": now - room.tombstone_age,
+    }
+    order = "offset DESC" if asked.reverse else "offset"
+    # First which ones, without touching what may be large.
+    limit = asked.limit + 1
+    (found,) = connection.execute(
+        f"SELECT json_group_array(json_array(offset, size)) FROM (SELECT offset, size"  # noqa: S608 - constants
+        f" FROM history_records WHERE {which} ORDER BY {order} LIMIT {int(limit)})",
+        values,
+    ).fetchone()
+    offsets: list[tuple[int, int]] = json.loads(found)
+    count = _fitting(offsets, asked)
+    if not count:
+        return Page([], state, bool(offsets))
+    ends = (offsets[0][0], offsets[count - 1][0])
+    values["after"], values["before"] = min(ends) - 1, max(ends) + 1
+    (found,) = connection.execute(
+        "SELECT json_group_array(json_array(offset, time, flags, expires, key,"  # noqa: S608 - constants
+        " CASE WHEN flags & 4 THEN hex(payload) ELSE payload END))"
+        f" FROM (SELECT * FROM history_records WHERE {which} ORDER BY {order} LIMIT {count})",
+        values,
+    ).fetchone()
+    records = [
+        _new(
+            Record,
+            (
+                offset,
+                time / 1e6,
+                bytes.fromhex(payload) if flags & BYTES else payload,
+                flags & ENCODED != 0,
+                key,
+                flags & REMOVED != 0,
+                None if expires is None else expires / 1e6,
+            ),
+        )
+        for offset, time, flags, expires, key, payload in json.loads(found)
+    ]
+    return Page(records, state, count < len(offsets))
+
+
+def _fitting(offsets: list[tuple[int, int]], asked: Asked) -> int:
+    """Return how many of the records have a place in the page."""
+    left = asked.size
+    count = 0
+    for _, size in offsets:
+        left -= size
+        if count >= asked.limit or (left < 0 and count):
+            break
+        count += 1
+    return count
