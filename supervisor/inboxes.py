@@ -371,6 +371,7 @@ class Inboxes:
             box.settled.clear()
             box.delivered.clear()
             box.worn_out.clear()
+            self._work.forget(box.user)
 
     def _drop(self, box: Box) -> None:
         if self._boxes.get(box.user) is box:

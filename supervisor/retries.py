@@ -78,6 +78,10 @@ class Retries(Generic[K]):
             self._waiting[key] = None
             self._go_on()
 
+    def forget(self, key: K) -> None:
+        """Do not work for ``key`` any more, unless that is being done now."""
+        self._waiting.pop(key, None)
+
     async def finish(self, timeout: float) -> None:
         """Return when all is done, or fails, or after ``timeout`` seconds; then do nothing more."""
         if self._running or (self._waiting and self._retry is None):

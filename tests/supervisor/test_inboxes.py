@@ -437,6 +437,34 @@ async def test_acknowledgements_outlive_a_failure(build: Build) -> None:
     assert list(await house.pending()) == ["m1"]
 
 
+async def test_a_failure_that_lasts_fills_no_memory(
+    build: Build, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of too many who have gone, acknowledgements are forgotten: they get it again."""
+    monkeypatch.setattr("supervisor.inboxes.AWAY", 5)
+    store = Moody()
+    house = build(store)
+    await house.inboxes.put([message(f"m{number}", number) for number in range(20)])
+    clients = [house.come(number) for number in range(20)]
+    await settle()
+    store.failing = True
+
+    for client in clients:
+        house.inboxes.acknowledge(client.connection, client.got)
+    await asyncio.sleep(10)
+    for client in clients:
+        house.die(client)
+    await settle()
+    assert 1 <= len(house.inboxes) <= 7
+    store.failing = False
+    await asyncio.sleep(200)
+
+    assert len(house.inboxes) == 0
+    lost = sum(event.get("unsaved", 0) for event in named(events, "inbox.lost"))
+    pending = [number for number in range(20) if await house.pending(number)]
+    assert len(pending) == lost > 10
+
+
 async def test_much_comes_page_by_page(build: Build) -> None:
     """In order, also what is put meanwhile."""
     house = build()
