@@ -24,13 +24,14 @@ class Stores:
     Attributes:
         history: Keeps the messages of rooms.
         inbox: Keeps the important messages of users.
+        opened: Whether they are open.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._log = event_logger()
         self.history = self._history(settings)
         self.inbox = self._inbox(settings)
-        self._opened = False
+        self.opened = False
 
     async def open(self) -> None:
         """
@@ -39,14 +40,14 @@ class Stores:
         Raises:
             StoreUnavailable: If one cannot be used; the text says why, and what would help.
         """
-        if not self._opened:
+        if not self.opened:
             await self.history.open()
             await self.inbox.open()
-            self._opened = True
+            self.opened = True
 
     async def aclose(self) -> None:
         """Write what waits, and close. Idempotent."""
-        self._opened = False
+        self.opened = False
         await self.inbox.aclose()
         await self.history.aclose()
 

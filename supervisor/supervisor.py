@@ -354,7 +354,8 @@ class Supervisor:
             ActorStopped: If the room crashed on it, or was given up before its turn.
         """
         publication = self._publication(room_name(room), data, key, exclude, ttl)
-        await self.open_stores()
+        if not self._stores.opened:
+            await self._stores.open()
         return await self._publisher.publish(
             publication, idempotency_key=idempotency_key, expect_offset=expect_offset
         )
@@ -619,7 +620,7 @@ class Supervisor:
 
     def statistics(self) -> Statistics:
         """Return a snapshot; from any thread."""
-        return statistics_of(self.nodes)
+        return statistics_of(self.nodes, self._publisher.losses)
 
     def find(self, target: object) -> tuple[Node, Connection] | None:
         """Return the registered connection of a session, connection or WebSocket, and its node."""
