@@ -567,9 +567,10 @@ class SqliteFile(Generic[J]):
                     if read is not self._reading:
                         self._reads.remove(read)
                 if self._changing_since <= since:
-                    for future in (self._opening, self._closing):
-                        if not future.done():
-                            future.set_exception(self._too_slow())
+                    opening = self._state is _State.OPENING
+                    future = self._opening if opening else self._closing
+                    if not future.done():
+                        future.set_exception(self._too_slow())
             if late or late_reads:
                 self._healthy = False
             for each in late:

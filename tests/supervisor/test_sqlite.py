@@ -231,6 +231,28 @@ async def test_waiting_has_an_end(path: Path) -> None:
     assert isinstance(told[0], StoreUnavailable)
 
 
+async def test_opening_and_closing_have_an_end(path: Path) -> None:
+    """Both raise StoreUnavailable after the deadline; once the disk answers, all is as it should be."""
+    gate = Gate()
+    gate.left.clear()
+    file = make_file(path, deadline=0.2, prepare=lambda connection, _: gate(connection))
+    with pytest.raises(StoreUnavailable, match=r"within 0\.2 s"):
+        await file.open()
+    with pytest.raises(StoreUnavailable, match=r"within 0\.2 s"):
+        await file.aclose()
+    gate.left.set()
+    while True:  # it closes as soon as it was opened
+        try:
+            await file.open()
+            break
+        except StoreUnavailable:
+            await asyncio.sleep(0.001)
+    await file.write(add(1))
+
+    assert await things(file) == [1]
+    await file.aclose()
+
+
 async def test_closing_writes_what_waits(path: Path) -> None:
     """aclose() returns when all that was queued is in the file."""
     file = make_file(path)
