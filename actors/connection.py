@@ -451,12 +451,12 @@ class ConnectionActor(Actor[Chunk]):
             source = self._sources[0]
             self._sources.rotate(-1)
             chunk = source.pull()
-            if chunk is None:
-                idle += 1
-                continue
-            idle = 0
-            if not self._write(chunk):
-                source.stalled()
+            if chunk is not None:
+                idle = 0
+                if not self._write(chunk):
+                    source.stalled()
+            elif self._sources is not None and self._sources[-1] is source:
+                idle += 1  # one that has ended with this is in the way of nobody
 
     def _pull_once(self) -> bool:
         """Let one source have its turn among what waits; return whether the transport takes more."""

@@ -22,7 +22,8 @@ from actors.messages import Chunk, Frame, Join
 from actors.notices import Gap, GapReason, Joined, Notice
 from actors.positions import Position
 from actors.publications import Publication
-from actors.replay import JoinReply
+from actors.receipts import FlushLatch
+from actors.replay import JoinReply, Replay
 from actors.tail import up_to
 
 if TYPE_CHECKING:
@@ -59,24 +60,25 @@ class Cursor(Generic[M]):
         member: Who is behind.
         after: Offset of the last message that it has, or need not get.
         join: Its join, when that is to be answered once it is known where it begins.
-        asked: The place after which it asked to begin; None if it named none.
-        reason: Why it does not begin there, if that is known already.
-        notice: What it is to be told before anything else.
+        replay: Where that is to be.
     """
 
     __slots__ = (
         "_asked",
+        "_doubtful",
+        "_drain",
         "_dropped",
         "_failures",
         "_feed",
-        "_fresh",
         "_join",
         "_notices",
         "_page",
         "_reading",
         "_reason",
+        "_replay",
         "_reread",
         "_step",
+        "_unread",
         "after",
         "member",
     )
@@ -88,35 +90,77 @@ class Cursor(Generic[M]):
         after: int,
         *,
         join: Join | None = None,
-        asked: Position | None = None,
-        reason: GapReason | None = None,
-        notice: Notice | None = None,
+        replay: Replay = Replay(),  # noqa: B008 - frozen
     ) -> None:
         self._feed = feed
         self.member = member
         self.after = after
-        self._join = join
-        self._asked = asked
-        self._reason = reason
-        self._fresh = join is not None  # nothing was promised to it yet
-        self._notices: list[Notice] = [] if notice is None else [notice]
+        self._join = join  # as long as that is open nothing was promised yet
+        self._replay = replay
+        self._asked: Position | None = replay.since
+        self._reason: GapReason | None = None
+        self._doubtful = (
+            False  # whether the store has to say if there is such a place as it asked for
+        )
+        self._unread = False  # whether the store has to say what is kept
+        self._notices: list[Notice] = []
         self._page: list[Publication] = []
         self._step = 1  # pulls that a page is read for
         self._reading: Job | None = None
         self._reread: Timer | None = None
         self._failures = 0
         self._dropped = False
+        if join is not None:
+            self._place()
+        # Where a mailbox holds messages of the room, those come first.
+        self._drain = None if feed.loses_nothing else _Drain(self)
+        if self._drain is not None and not member.when_flushed(self._drain):
+            self._drain = None
+
+    def _place(self) -> None:
+        """Begin where the join asks to, as far as the room can say that."""
+        feed, asked = self._feed, self._asked
+        self._reason = None
+        if asked is None:
+            self.after = feed.resolve(self._replay)
+            self._unread = True  # the room may remember more than is kept
+        elif asked.offset == 0:
+            self.after = 0  # before everything is the same place in every sequence
+            self._unread = True
+        else:
+            self.after = asked.offset
+            self._doubtful = not feed.knows(asked)
+
+    def start(self) -> None:
+        """Go on, or find out where to begin: nobody waits for a socket to hear where it begins."""
+        feed = self._feed
+        if self._join is not None and self._reading is None and self._reread is None:
+            if self._doubtful or (
+                self.after < feed.routed and (self._unread or self.after < feed.tail.start)
+            ):
+                self._read()
+                return
+            self.answer()
+        self.member.resume(self)
+
+    def drained(self) -> None:
+        """What waited for the member before is written, or lost."""
+        self._drain = None
+        self.member.resume(self)
 
     def pull(self) -> Chunk | None:
         """Return what comes next; see :class:`actors.interfaces.Source`."""
         feed = self._feed
-        while not self._dropped and self._reading is None and self._reread is None:
+        while not (self._dropped or self._reading or self._reread or self._drain):
             if self._page:
                 publications = up_to(self._page[:PULL_MESSAGES], PULL_BYTES)
                 self._page = self._page[len(publications) :]
+            elif self._doubtful:
+                self._read()
+                return None
             elif self.after >= feed.routed:
                 return feed.caught_up(self)
-            elif self.after >= feed.tail.start:
+            elif self.after >= feed.tail.start and not self._unread:
                 publications = feed.tail.after(self.after, limit=PULL_MESSAGES, size=PULL_BYTES)
             else:
                 self._read()
@@ -144,14 +188,21 @@ class Cursor(Generic[M]):
         if join is None:
             return
         feed = self._feed
-        self._fresh = False
         recovered = None if self._asked is None else self._reason is None
         top = feed.position
         join.answer(JoinReply(True, top, self.after, recovered, self._reason))
         self._notices.insert(0, Joined(feed.room, top, self.after, recovered, self._reason))
 
+    def leave(self) -> None:
+        """End: the member leaves, perhaps before it was known where it begins."""
+        join, self._join = self._join, None
+        if join is not None:
+            top = self._feed.position
+            join.answer(JoinReply(True, top, top.offset))
+        self.drop()
+
     def drop(self) -> None:
-        """End: the member has left, or is live again."""
+        """End: the member is live again, or the room has ended."""
         self._dropped = True
         self._page = []
         self._stop_reading()
@@ -161,13 +212,13 @@ class Cursor(Generic[M]):
 
     def restart(self, reason: GapReason) -> None:
         """Begin anew in another sequence: the place that it had says nothing any more."""
-        if self._join is not None:
-            self._reason = reason if self._asked is not None else None
-        else:
-            self._notices.append(Gap(self._feed.room, 0, 0, reason))
-        self.after = 0
         self._stop_reading()
         self.stalled()
+        if self._join is not None:
+            self._place()
+        else:
+            self._notices.append(Gap(self._feed.room, 0, 0, reason))
+            self.after = 0
 
     def _stop_reading(self) -> None:
         if self._reading is not None:
@@ -192,6 +243,7 @@ class Cursor(Generic[M]):
         self._step = min(2 * self._step, 1 + PAGE_BYTES // PULL_BYTES)
 
         after = self.after
+        epoch = feed.epoch
         page: HistoryPage | None = None
 
         async def read() -> None:
@@ -202,7 +254,9 @@ class Cursor(Generic[M]):
             if self._reading is not job:  # it left meanwhile, or begins anew
                 return
             self._reading = None
-            if page is not None:
+            if page is not None and feed.epoch != epoch:
+                self.start()  # it may be older than what is known by now
+            elif page is not None:
                 self._arrived(page)
             elif isinstance(error, Exception):
                 self._failed(error)
@@ -212,8 +266,12 @@ class Cursor(Generic[M]):
     def _arrived(self, page: HistoryPage) -> None:
         feed = self._feed
         self._failures = 0
-        if page.top.epoch != feed.epoch:
-            feed.renew(page.top)
+        if page.top.epoch != feed.epoch and not feed.adopt(page.top.epoch):
+            feed.renew(page.top, ended=page.ended)
+            return
+        self._unread = False
+        if self._doubtful and not self._exists(page.top):
+            self.start()
             return
         lost = min(page.lost, feed.routed)  # what is not routed yet will come live
         if lost > self.after and not self._skip_to(lost):
@@ -223,17 +281,40 @@ class Cursor(Generic[M]):
             if not feed.compact:
                 self._failed(LookupError(f"messages after {self.after} are kept, but not found"))
                 return
+            self.answer()
             self.after = feed.routed  # newer values have replaced all that was in between
+        if (
+            not self.member.ready
+        ):  # its socket is held back meanwhile: it keeps what it pulls at once
+            self._page = up_to(self._page[:PULL_MESSAGES], PULL_BYTES)
+            self._step = 1
+        self.answer()
+        if page.ended and page.top.offset == feed.routed:
+            feed.finish()  # perhaps nobody came to say so
         self.member.resume(self)
+
+    def _exists(self, top: Position) -> bool:
+        """Judge the place that was asked for by where the store stands; return whether it exists."""
+        feed, asked = self._feed, self._asked
+        assert asked is not None
+        self._doubtful = False
+        if asked.epoch == top.epoch and asked.offset <= top.offset:
+            if top.offset > feed.routed:  # the member has heard more of the room than this one
+                feed.miss(top.offset)
+            return True
+        self._reason = GapReason.EPOCH_CHANGED if top.epoch else GapReason.UNKNOWN_ROOM
+        self.after = feed.default_begin()
+        self._unread = True
+        return False
 
     def _skip_to(self, lost: int) -> bool:
         """Go on after what is kept no longer; return whether the page that says so is of use."""
         feed = self._feed
-        if self._fresh:
+        if self._join is not None:
             if self._asked is not None and self._reason is None:
                 self._reason = GapReason.TRIMMED
                 self.after = max(feed.default_begin(), lost)
-                self.member.resume(self)
+                self.start()
                 return False
             self.after = lost
             return True
@@ -250,9 +331,11 @@ class Cursor(Generic[M]):
         feed = self._feed
         self._failures += 1
         feed.fault(error)
-        if self._join is not None:
+        if self._join is not None and self._join.reply is not None:
             join, self._join = self._join, None
-            join.refuse(error)
+            join.refuse(error)  # who asked has it leave
+            self.drop()
+            return
         if self._failures >= READ_ATTEMPTS:
             text = f"what {feed.room} keeps cannot be read"
             self.member.close(ExitReason(Ending.GAP, CloseCode.INSUFFICIENT_STATE, text))
@@ -260,6 +343,21 @@ class Cursor(Generic[M]):
 
         def again() -> None:
             self._reread = None
-            self.member.resume(self)
+            self.start()
 
         self._reread = feed.runtime.call_later(float(self._failures), again)
+
+
+class _Drain(FlushLatch):
+    """Tells a cursor when nothing waits for its member any more."""
+
+    __slots__ = ("_cursor",)
+
+    def __init__(self, cursor: Cursor[M]) -> None:
+        super().__init__()
+        self._cursor = cursor
+
+    def count_down(self, delivered: bool) -> None:
+        """What waited is written, or lost."""
+        super().count_down(delivered)
+        self._cursor.drained()

@@ -13,7 +13,7 @@ are behind and read on.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from actors.cursor import Cursor
@@ -22,7 +22,7 @@ from actors.membership import Membership
 from actors.messages import Chunk, Frame, Join
 from actors.notices import Ended, GapReason
 from actors.overflow import DropReason, Overflow
-from actors.positions import NOWHERE, Position
+from actors.positions import Position
 from actors.publications import Publication
 from actors.replay import JoinReply, Replay
 from actors.tail import CompactTail, LogTail, Tail
@@ -36,6 +36,9 @@ M = TypeVar("M", bound=Member)
 
 SHARED_CHUNKS = 16
 """Pieces of the tail that are kept for those who pull the same, until the next publication."""
+
+FORMER_EPOCHS = 16
+"""Sequences that are remembered as being over, so that what comes late of them is known."""
 
 
 class Feed(Generic[M]):
@@ -68,6 +71,7 @@ class Feed(Generic[M]):
         "_announced",
         "_chunks",
         "_cursors",
+        "_former",
         "_late",
         "_listener",
         "_on_fault",
@@ -122,8 +126,9 @@ class Feed(Generic[M]):
         self._cursors: dict[M, Cursor[M]] = {}
         self._late: list[Cursor[M]] = []  # caught up during a fan-out
         self._routing = False
-        self._chunks: dict[tuple[Encoder, int], Chunk] = {}
-        self._announced = NOWHERE
+        self._chunks: dict[tuple[Encoder, int, int, int], Chunk] = {}
+        self._announced: dict[str, tuple[int, bool]] = {}  # by epoch: offset, and whether it ended
+        self._former: dict[str, None] = {}  # epochs that are over
 
     async def open(self) -> None:
         """
@@ -160,37 +165,30 @@ class Feed(Generic[M]):
     def begin(self, member: M, join: Join) -> None:
         """Let one who has become a member, behind, begin where its join says; answer that."""
         replay = join.replay if join.replay is not None else self.on_join
-        asked = replay.since
-        reason: GapReason | None = None
-        if asked is None:
-            after = self._resolve(replay)
-        elif asked.offset == 0:
-            after = 0  # before everything is the same place in every sequence
-        elif asked.epoch == self.epoch and asked.offset <= self.routed:
-            after = asked.offset
-        else:
-            after = self._resolve(self.on_join)
-            reason = GapReason.EPOCH_CHANGED if self.epoch else GapReason.UNKNOWN_ROOM
-        cursor = Cursor(self, member, after, join=join, asked=asked, reason=reason)
+        cursor = Cursor(self, member, 0, join=join, replay=replay)
         self._cursors[member] = cursor
         member.follow(cursor)
-        if after >= self.tail.start:
-            cursor.answer()  # nothing has to be read before that is known
+        cursor.start()
 
-    def _resolve(self, replay: Replay) -> int:
+    def knows(self, position: Position) -> bool:
+        """Whether a place is one of this room, as far as it was routed."""
+        return position.epoch == self.epoch and position.offset <= self.routed
+
+    def resolve(self, replay: Replay) -> int:
+        """Return the offset after which a member begins that names no position."""
         if replay.live:
             return self.routed
         return 0 if replay.tail is None else max(0, self.routed - replay.tail)
 
     def default_begin(self) -> int:
         """Return the offset after which a member begins that cannot begin where it asked to."""
-        return self._resolve(self.on_join)
+        return self.resolve(self.on_join)
 
     def leave(self, member: M) -> None:
         """Forget the place of a member that leaves."""
         cursor = self._cursors.pop(member, None)
         if cursor is not None:
-            cursor.drop()
+            cursor.leave()
             member.unfollow(cursor)
 
     def fall_behind(self, member: M, after: int) -> None:
@@ -230,12 +228,12 @@ class Feed(Generic[M]):
         """
         Return whether ``publication`` is the next to route.
 
-        If it is not, it is routed already, or what came before it was missed: then all members are
-        behind now, and read it from the store.
+        If it is not, it is routed already, or of a sequence that is over, or what came before it
+        was missed: then all members are behind now, and read it from the store.
         """
         epoch, offset = publication.position
-        if epoch != self.epoch:
-            self._adopt(epoch)
+        if epoch != self.epoch and not self.adopt(epoch):
+            return False
         if publication.ended:
             if offset > self.routed:
                 self.miss(offset)
@@ -246,22 +244,76 @@ class Feed(Generic[M]):
             self.miss(offset)
         return False
 
-    def announce(self, position: Position) -> None:
-        """Take note of a message that is kept, and that the room's mailbox had no space for."""
-        if self._announced.epoch != position.epoch or self._announced.offset < position.offset:
-            self._announced = position
+    def announce(self, publication: Publication) -> None:
+        """Take note of what is kept, and what the room's mailbox had no space for."""
+        epoch, offset = publication.position
+        before, ended = self._announced.get(epoch, (0, False))
+        self._announced[epoch] = (max(before, offset), ended or publication.ended)
 
-    def catch_up(self) -> None:
-        """Have the members read what was announced and never came."""
-        epoch, offset = self._announced
-        if epoch == self.epoch and offset > self.routed:
-            self.miss(offset)
+    def catch_up(self) -> str | None:
+        """
+        Have the members read what was announced and never came.
 
-    def _adopt(self, epoch: str) -> None:
-        if self.epoch or self.routed:
-            self.renew(Position(epoch, 0))
-        else:
-            self.epoch = epoch
+        Returns:
+            An epoch of what was announced that :meth:`look_for` has to look for first; or None.
+        """
+        announced, self._announced = self._announced, {}
+        strange = None
+        for epoch, (offset, ended) in announced.items():
+            if self.is_strange(epoch):
+                strange = epoch
+                self._announced[epoch] = (offset, ended)
+            elif epoch == self.epoch or self.adopt(epoch):
+                if offset > self.routed:
+                    self.miss(offset)
+                if ended:
+                    self.finish()
+        return strange
+
+    def is_strange(self, epoch: str) -> bool:
+        """Whether only the store can say if an epoch is the one before this one, or the next."""
+        return bool(self.epoch) and epoch != self.epoch and epoch not in self._former
+
+    async def look_for(self, epoch: str) -> None:
+        """Find out whether ``epoch`` has taken the place of this one; go over to it if so."""
+        while self.is_strange(epoch):
+            known = self.epoch
+            try:
+                top = (await self.history.look()).top
+            except Exception as error:  # noqa: BLE001 - it is reported; who publishes is believed
+                self.fault(error)
+                self.renew(Position(epoch, 0))
+                del self._former[known]  # it may be the one before, or the next
+                return
+            if self.epoch != known:  # a member has found out more meanwhile
+                continue
+            if top.epoch == epoch:
+                self.renew(Position(epoch, 0))  # what is in it comes now, or is missed
+                return
+            if top.epoch != known:
+                self.renew(top)
+            self._retire(epoch)
+
+    def adopt(self, epoch: str) -> bool:
+        """Take an epoch if there is none yet; return whether there was none."""
+        if self.epoch or epoch in self._former:
+            return False
+        self.epoch = epoch
+        return True
+
+    def _retire(self, epoch: str) -> None:
+        if epoch:
+            self._former[epoch] = None
+            if len(self._former) > FORMER_EPOCHS:
+                del self._former[next(iter(self._former))]
+
+    def finish(self) -> None:
+        """Tell the members that nothing more will come; not within a walk over them."""
+        if self.ended:
+            return
+        self.ended = True
+        for member in self.membership.live():
+            self.fall_behind(member, self.routed)
 
     def miss(self, offset: int) -> None:
         """Go on at ``offset`` without what is in between: all members read it from the store."""
@@ -272,13 +324,15 @@ class Feed(Generic[M]):
         for member in live:
             self.fall_behind(member, after)
 
-    def renew(self, top: Position) -> None:
+    def renew(self, top: Position, *, ended: bool = False) -> None:
         """Go over to another sequence, in which every member begins anew."""
         reason = GapReason.EPOCH_CHANGED
         live = self.membership.live()
         behind = list(self._cursors.values())
+        self._retire(self.epoch)
+        self._former.pop(top.epoch, None)
         self.epoch, self.routed = top
-        self.ended = False
+        self.ended = ended
         self.tail = self._new_tail(top.offset)
         self._chunks.clear()
         for cursor in behind:
@@ -289,7 +343,7 @@ class Feed(Generic[M]):
             cursor.restart(reason)
             member.follow(cursor)
         for cursor in behind:
-            cursor.member.resume(cursor)
+            cursor.start()
 
     def close(self) -> None:
         """Forget everybody's place, and answer the joins that nobody answers any more."""
@@ -301,8 +355,17 @@ class Feed(Generic[M]):
         """Nobody may become live from now on, because the live members are walked over."""
         self._routing = True
 
-    def end_routing(self, publications: list[Publication], behind: list[M]) -> None:
-        """Take note of what was routed, and to whom it was not."""
+    def end_routing(
+        self, publications: list[Publication], behind: list[M], waiting: Mapping[M, int]
+    ) -> None:
+        """
+        Take note of what was routed, and to whom it was not.
+
+        Args:
+            publications: What was routed.
+            behind: Members that have none of it, and read it by themselves from now on.
+            waiting: The same for members that have some of it, with the offset up to which.
+        """
         self._routing = False
         after = self.routed
         for publication in publications:
@@ -314,6 +377,8 @@ class Feed(Generic[M]):
         self._chunks.clear()
         for member in behind:
             self.fall_behind(member, after)
+        for member, has in waiting.items():
+            self.fall_behind(member, has)
         late, self._late = self._late, []
         for cursor in late:
             cursor.member.resume(cursor)
@@ -322,14 +387,15 @@ class Feed(Generic[M]):
         self, encoder: Encoder, publications: list[Publication], words: tuple[Frame, ...]
     ) -> Chunk | None:
         """Return what one member pulls, which others may pull, too; None if there are no words."""
-        place = (encoder, publications[0].position.offset)
+        first, last = publications[0].position.offset, publications[-1].position.offset
+        place = (encoder, first, last, len(publications))
         shared = self._chunks.get(place)
-        if shared is None or shared.count != len(publications) or words:
+        if shared is None or words:
             frames = words + self._frames(encoder, publications)
             if not frames:
                 return None
             shared = Chunk(frames, feed=self.label)
-            if not words and publications[-1].position.offset <= self.routed:
+            if not words:
                 if len(self._chunks) >= SHARED_CHUNKS:
                     del self._chunks[next(iter(self._chunks))]
                 self._chunks[place] = shared
@@ -342,7 +408,7 @@ class Feed(Generic[M]):
                 frame = publication.frame(encoder)
             except Exception as error:  # noqa: BLE001 - one message's trouble is not the others'
                 self._on_fault("publication.encode", error)
-                self._listener.room_dropped(self.room, DropReason.UNENCODABLE, 1)
+                self._listener.room_dropped(self.room, DropReason.UNENCODABLE, 1, self.label)
                 continue
             if frame is not None:
                 frames.append(frame)

@@ -25,7 +25,7 @@ from typing import Generic, TypeVar
 
 from actors.actor import Actor
 from actors.errors import RoomFull
-from actors.exits import Ending, ExitReason
+from actors.exits import CloseCode, Ending, ExitReason
 from actors.feed import Feed
 from actors.interfaces import Encoder, FaultReporter, Member, RoomListener
 from actors.mailbox import Mailbox
@@ -113,9 +113,12 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
         """Process what waits, up to one fan-out; the rest has another turn."""
         feed = self.feed
         if feed is not None and not feed.opened:
-            return feed.open()
-        while (message := mailbox.take()) is not None:
+            return self._open(feed, mailbox)
+        while (message := mailbox.peek()) is not None:
             if isinstance(message, Publish):
+                if feed is not None and feed.is_strange(message.publication.position.epoch):
+                    return feed.look_for(message.publication.position.epoch)
+                mailbox.take()
                 if feed is not None and not feed.admit(message.publication):
                     message.answer(Receipt(len(self.membership)))
                     continue
@@ -126,6 +129,7 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
                     return self._publish_held(fan_out, mailbox)
                 self._answer(fan_out)
                 break
+            mailbox.take()
             try:
                 if isinstance(message, Join):
                     self._join(message)
@@ -134,12 +138,46 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
             except BaseException:
                 message.settle(False)
                 raise
+        return self._rest(mailbox)
+
+    async def _open(self, feed: Feed[M], mailbox: Mailbox[RoomMessage]) -> None:
+        """Find out where the room stands; while nobody can say, nobody can join."""
+        try:
+            await feed.open()
+        except Exception as error:  # noqa: BLE001 - it is told to who asks, and reported
+            feed.fault(error)
+            while (message := mailbox.take()) is not None:
+                self._turn_away(message, error)
+            self._end_if_empty(mailbox)
+
+    def _turn_away(self, message: RoomMessage, error: Exception) -> None:
+        if isinstance(message, Publish):
+            message.answer(Receipt())  # it is kept
+        elif isinstance(message, Leave):
+            message.answer(False)
+        elif message.reply is not None:
+            message.refuse(error)
+        else:  # nobody waits for the answer, and the room would be silent for ever
+            text = f"what {self.name} keeps cannot be read"
+            reason = ExitReason(Ending.GAP, CloseCode.INSUFFICIENT_STATE, text)
+            message.member.close(reason)
+
+    def _rest(self, mailbox: Mailbox[RoomMessage]) -> Awaitable[None] | None:
+        """End the turn: see to what was announced only, and whether anybody is left."""
+        if self.feed is not None and not mailbox:
+            strange = self.feed.catch_up()
+            if strange is not None:
+                return self._look_for(self.feed, strange, mailbox)
         self._end_if_empty(mailbox)
         return None
 
+    async def _look_for(self, feed: Feed[M], epoch: str, mailbox: Mailbox[RoomMessage]) -> None:
+        await feed.look_for(epoch)
+        rest = self._rest(mailbox)
+        if rest is not None:
+            await rest
+
     def _end_if_empty(self, mailbox: Mailbox[RoomMessage]) -> None:
-        if self.feed is not None and not mailbox:
-            self.feed.catch_up()
         if self.membership or mailbox or self.cell.ref.waiting:
             return
         if self._listener.room_empty(self.name):
@@ -167,7 +205,11 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
             self._fan_out = None
             reached = fan_out.reached()
             left_out = [each for each in self.membership.live() if each not in reached]
-            feed.end_routing([message.publication for message in in_hand], left_out)
+            waiting = {
+                member: in_hand[held[0][1]].publication.position.offset - 1
+                for member, held in fan_out.held.items()
+            }
+            feed.end_routing([message.publication for message in in_hand], left_out, waiting)
             for message in in_hand:
                 message.answer(Receipt(len(self.membership)))
             in_hand = []
@@ -175,7 +217,7 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
             message.settle(False)
         if in_hand:
             lost = len(in_hand) * len(self.membership)
-            self._listener.room_dropped(self.name, DropReason.ROOM_FAILED, lost)
+            self._listener.room_dropped(self.name, DropReason.ROOM_FAILED, lost, self._label)
         if feed is not None and reason.ending is not Ending.CRASHED:
             feed.close()
         return None
@@ -233,6 +275,8 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
         if feed is not None:
             self._fan_out = fan_out
             feed.begin_routing()
+            for tally in fan_out.tallies:  # those behind read it
+                tally[Offer.ACCEPTED] += self.membership.behind
         for encoder, members in self.membership.groups():
             try:
                 chunk = self._encode(fan_out.batch, encoder)
@@ -250,7 +294,8 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
                 _deliver_joined(chunk, members, fan_out)
         if feed is not None:
             self._fan_out = None
-            feed.end_routing([publish.publication for publish in fan_out.batch], fan_out.behind)
+            publications = [publish.publication for publish in fan_out.batch]
+            feed.end_routing(publications, fan_out.behind, {})
 
     async def _publish_held(self, fan_out: _FanOut[M], mailbox: Mailbox[RoomMessage]) -> None:
         """Wait for the members that have no space, all at once, so that each is judged by itself."""
@@ -278,7 +323,9 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
             for job in jobs:
                 job.cancel()
         self._answer(fan_out)
-        self._end_if_empty(mailbox)
+        rest = self._rest(mailbox)
+        if rest is not None:
+            await rest
 
     async def _serve(self, member: M, fan_out: _FanOut[M]) -> None:
         """Hand a member what it had no space for; one that gets none in time is closed."""
@@ -296,7 +343,7 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
             publish.answer(receipt)
         fan_out.batch.clear()  # they are in hand no more
         for reason, count in dropped.items():
-            self._listener.room_dropped(self.name, reason, count)
+            self._listener.room_dropped(self.name, reason, count, self._label)
 
     def _encode(self, batch: list[Publish], encoder: Encoder) -> Chunk | None:
         """
@@ -340,8 +387,14 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
             joined = Chunk.join([chunk for chunk, _ in singles])
             _deliver_or_leave_behind(joined, members, fan_out, [index for _, index in singles])
             return
-        for member in members:  # of several, which exclude nobody
-            _deliver_singles(singles, member, fan_out)
+        member: M | None = None
+        try:
+            for member in members:  # of several, which exclude nobody
+                _deliver_singles(singles, member, fan_out)
+        except BaseException:
+            fan_out.walks.append((members, member))
+            raise
+        fan_out.walks.append((members, None))
 
 
 class _FanOut(Generic[M]):
@@ -429,16 +482,22 @@ def _deliver_one(chunk: Chunk, index: int, members: dict[M, None], fan_out: _Fan
     latch = publish.latch
     accepted_offer = Offer.ACCEPTED  # once: this loop is where a broadcast spends its time
     accepted = 0
-    for member in members:
-        if exclude and member.identity in exclude:
-            continue
-        offer = member.deliver(chunk)
-        if offer is accepted_offer and latch is None:
-            accepted += 1
-        elif offer is Offer.FULL:
-            fan_out.held[member] = [(chunk, index)]
-        else:
-            fan_out.note(member, offer, index)
+    member: M | None = None
+    try:
+        for member in members:
+            if exclude and member.identity in exclude:
+                continue
+            offer = member.deliver(chunk)
+            if offer is accepted_offer and latch is None:
+                accepted += 1
+            elif offer is Offer.FULL:
+                fan_out.held[member] = [(chunk, index)]
+            else:
+                fan_out.note(member, offer, index)
+    except BaseException:
+        fan_out.walks.append((members, member))
+        raise
+    fan_out.walks.append((members, None))
     fan_out.tallies[index][accepted_offer] += accepted
 
 
@@ -483,21 +542,27 @@ def _deliver_joined(chunk: Chunk, members: dict[M, None], fan_out: _FanOut[M]) -
     latches = fan_out.latches
     accepted_offer = Offer.ACCEPTED
     at_once = 0
-    for member in members:
-        if member.ready:
-            offer = member.deliver(chunk)
-            if offer is accepted_offer:
-                at_once += 1
-                if latches and not member.ready:
-                    for latch in latches:
-                        member.when_flushed(latch)
+    member: M | None = None
+    try:
+        for member in members:
+            if member.ready:
+                offer = member.deliver(chunk)
+                if offer is accepted_offer:
+                    at_once += 1
+                    if latches and not member.ready:
+                        for latch in latches:
+                            member.when_flushed(latch)
+                else:
+                    for tally in tallies:
+                        tally[offer] += 1
             else:
-                for tally in tallies:
-                    tally[offer] += 1
-        else:
-            if singles is None:
-                singles = [(single, index) for index, single in enumerate(chunk.singles())]
-            _deliver_singles(singles, member, fan_out)
+                if singles is None:
+                    singles = [(single, index) for index, single in enumerate(chunk.singles())]
+                _deliver_singles(singles, member, fan_out)
+    except BaseException:
+        fan_out.walks.append((members, member))
+        raise
+    fan_out.walks.append((members, None))
     for tally in tallies:
         tally[accepted_offer] += at_once
 

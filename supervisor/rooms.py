@@ -94,7 +94,7 @@ class Room:
     def announce(self, publication: Publication) -> None:
         """Say that ``publication`` is kept, when the mailbox has no space to say it."""
         if self.feed is not None:
-            self.feed.announce(publication.position)
+            self.feed.announce(publication)
 
 
 class Rooms:

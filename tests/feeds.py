@@ -1,0 +1,243 @@
+"""
+What tests of rooms that keep their messages share: a store that they hold up, and words to check.
+
+:class:`Words` is a format that says everything; :class:`Reader` checks what came of it, as the most
+suspicious client would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import Any
+
+from actors.interfaces import HistoryPage
+from actors.messages import Frame
+from actors.notices import Ended, Gap, Joined, Notice
+from actors.positions import Position
+from actors.publications import Publication
+from actors.testing import TextEncoder
+from supervisor.codecs.json import JsonCodec
+from supervisor.errors import StoreUnavailable
+from supervisor.feeds import StoredRoom
+from supervisor.history.base import Entry, Retention
+from supervisor.history.memory import MemoryHistory
+
+__all__ = ["JSON", "PLAIN", "ROOM", "WORDS", "Keeper", "Reader", "Words"]
+
+ROOM = "room"
+JSON = JsonCodec()
+"""What the messages are kept in, and a format that has words for data alone."""
+PLAIN = JSON
+
+
+class Words(TextEncoder):
+    """Says of every message where it stands, and says what rooms say of themselves."""
+
+    def publication(self, publication: Publication) -> Frame:
+        epoch, offset = publication.position
+        if publication.ended:
+            return Frame(f"end {offset}")
+        data = "-" if publication.removed else f"={publication.data}"
+        key = "" if publication.key is None else f"{publication.key}"
+        return Frame(f"{epoch}:{offset} {key}{data}")
+
+    def notice(self, notice: Notice) -> Frame:
+        if isinstance(notice, Joined):
+            said = f"{notice.recovered} {notice.reason}"
+            return Frame(f"joined {notice.position} after {notice.begins} {said}")
+        if isinstance(notice, Gap):
+            return Frame(f"gap {notice.first}-{notice.last} {notice.reason}")
+        assert isinstance(notice, Ended)
+        return Frame(f"end {notice.offset}")
+
+
+WORDS = Words()
+
+_MESSAGE = re.compile(r"(\w*):(\d+) (\w*)([=-])(.*)")
+_JOINED = re.compile(r"joined (\w*):(\d+) after (\d+) (\w+) (\w+)")
+_GAP = re.compile(r"gap (\d+)-(\d+) (\w+)")
+
+
+class Keeper:
+    """
+    The room's history, in memory, and how a room reads it: as slowly and badly as a test wants.
+
+    Attributes:
+        history: The store.
+        retention: What it keeps.
+        before: Seconds that pass before a read looks.
+        after: Seconds that pass between the look and the answer.
+        failing: Whether reads fail.
+        gate: What reads wait for; None: nothing.
+        reads: Offset, limit and size of every read so far.
+        kept: All that was ever appended, by epoch and offset.
+    """
+
+    def __init__(
+        self,
+        *,
+        records: int | None = None,
+        compact: bool = False,
+        size: int | None = None,
+        clock: Callable[[], float] = lambda: 1e9,
+    ) -> None:
+        self.history = MemoryHistory(clock=clock)
+        self.retention = Retention(records=records, size=size, age=None, compact=compact)
+        self.before = self.after = 0.0
+        self.failing = False
+        self.gate: asyncio.Event | None = None
+        self.looks = 0
+        self.reads: list[tuple[int, int, int]] = []
+        self.kept: dict[str, dict[int, Publication]] = {}
+        self._room = StoredRoom(ROOM, self.history, JSON)
+
+    async def append(
+        self, data: object, *, key: str | None = None, removed: bool = False
+    ) -> Publication:
+        """Keep a message, and return what a publisher then hands to the room."""
+        if removed:
+            publication = Publication.of_frame(None, JSON, lambda _: None, room=ROOM, key=key)
+            publication.removed = True
+            entry = Entry("", key=key, removed=True)
+        else:
+            publication = Publication(data, JSON, room=ROOM, key=key)
+            frame = publication.frame(JSON)
+            assert frame is not None
+            entry = Entry(frame.payload, frame.encoded, key)
+        appended = await self.history.append(ROOM, entry, self.retention)
+        publication.position = appended.position
+        epoch, offset = appended.position
+        self.kept.setdefault(epoch, {})[offset] = publication
+        return publication
+
+    async def end(self) -> Publication:
+        """End the room, and return what is then handed to it."""
+        publication = Publication.of_frame(None, JSON, lambda _: None, room=ROOM)
+        publication.position = await self.history.end(ROOM)
+        publication.ended = True
+        return publication
+
+    async def state(self) -> Any:
+        """Return where the room stands in the store."""
+        return await self.history.state(ROOM)
+
+    # As actors.interfaces.RoomHistory.
+
+    async def look(self) -> HistoryPage:
+        self.looks += 1
+        await self._hold_up(self.before)
+        page = await self._room.look()
+        await self._hold_up(self.after)
+        return page
+
+    async def read(self, after: int, *, limit: int, size: int) -> HistoryPage:
+        self.reads.append((after, limit, size))
+        await self._hold_up(self.before)
+        page = await self._room.read(after, limit=limit, size=size)
+        await self._hold_up(self.after)
+        return page
+
+    async def _hold_up(self, seconds: float) -> None:
+        if seconds:
+            await asyncio.sleep(seconds)
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.failing:
+            raise StoreUnavailable("told to fail")
+
+
+class Reader:
+    """
+    A client that checks every word against what was published.
+
+    Attributes:
+        epoch: Of its place; None when it is about to begin in another one, empty before the first.
+        offset: Its place; None before it has joined.
+        begins: Where its membership begins.
+        values: In a compacted room, the newest message of each key.
+        ended: Whether it was told that the room has ended.
+        gaps: Messages that it was told it will not get: first, last, reason.
+        joins: What it was told of its joins: begins, recovered, reason.
+    """
+
+    def __init__(self, keeper: Keeper, *, compact: bool = False) -> None:
+        self._keeper = keeper
+        self._compact = compact
+        self.epoch: str | None = ""
+        self.offset: int | None = None
+        self.begins = 0
+        self.values: dict[str, str | None] = {}
+        self.ended = False
+        self.gaps: list[tuple[int, int, str]] = []
+        self.joins: list[tuple[int, str, str]] = []
+        self.got: list[str] = []
+
+    @property
+    def position(self) -> Position:
+        """The place to come back to."""
+        return Position(self.epoch or "", self.offset or 0)
+
+    def take(self, word: str | bytes) -> None:
+        """Check the next word."""
+        word = str(word)
+        if word.startswith("direct"):
+            return
+        self.got.append(word)
+        if found := _JOINED.fullmatch(word):
+            epoch, top, begins, recovered, reason = found.groups()
+            assert int(begins) <= int(top), word
+            if recovered != "True":
+                self.values = {}
+            self.epoch, self.offset, self.begins = epoch, int(begins), int(begins)
+            self.ended = False
+            self.joins.append((int(begins), recovered, reason))
+        elif found := _GAP.fullmatch(word):
+            self._gap(int(found[1]), int(found[2]), found[3])
+        elif word.startswith("end "):
+            assert not self.ended, word
+            assert self.offset is not None
+            if self._compact:
+                assert int(word[4:]) >= self.offset, word
+            else:
+                assert int(word[4:]) == self.offset, word
+            self.ended = True
+        else:
+            found = _MESSAGE.fullmatch(word)
+            assert found is not None, word
+            self._message(found[1], int(found[2]), found[3], None if found[4] == "-" else found[5])
+
+    def _gap(self, first: int, last: int, reason: str) -> None:
+        assert self.offset is not None
+        self.gaps.append((first, last, reason))
+        if reason == "epoch_changed":
+            assert (first, last) == (0, 0)
+            self.epoch, self.offset, self.begins = None, 0, 0
+            self.values = {}
+            self.ended = False
+            return
+        assert reason == "trimmed"
+        if self._compact:
+            assert last >= first > self.offset, (first, last, self.offset)
+        else:
+            assert first == self.offset + 1, (first, self.offset)
+            assert last >= first
+        self.offset = last
+
+    def _message(self, epoch: str, offset: int, key: str, value: str | None) -> None:
+        place = f"{epoch}:{offset} after {self.epoch}:{self.offset} in {self.got}"
+        assert not self.ended, place
+        assert self.offset is not None, place
+        if self.epoch:
+            assert epoch == self.epoch, place
+        self.epoch = epoch
+        if self._compact:
+            assert offset > self.offset, place
+        else:
+            assert offset == self.offset + 1, place
+        self.offset = offset
+        published = self._keeper.kept[epoch][offset]
+        assert (published.key or "") == key
+        assert (None if published.removed else str(published.data)) == value
+        self.values[key] = value
