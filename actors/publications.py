@@ -15,6 +15,8 @@ __all__ = ["Publication"]
 
 _MISSING = object()
 
+_NOBODY: frozenset[Hashable] = frozenset()
+
 
 class Publication:
     """
@@ -56,20 +58,9 @@ class Publication:
         *,
         room: Hashable = None,
         key: Hashable | None = None,
-        exclude: frozenset[Hashable] = frozenset(),
+        exclude: frozenset[Hashable] = _NOBODY,
     ) -> None:
-        self._take_over(data, encoder, encoder.encode(data), room=room, key=key, exclude=exclude)
-
-    def _take_over(
-        self,
-        data: object,
-        encoder: Encoder,
-        frame: Frame | None,
-        *,
-        room: Hashable,
-        key: Hashable | None,
-        exclude: frozenset[Hashable] = frozenset(),
-    ) -> None:
+        frame = encoder.encode(data)
         self.room = room
         self.key = key
         self.exclude = exclude
@@ -78,11 +69,11 @@ class Publication:
         self.ended = False
         self.expires: float | None = None
         self.id: str | None = None
-        self.size = 0 if frame is None else frame.size
+        self.size = frame.size
         self._data = data
         self._decode: Callable[[Frame], object] | None = None
         self._encoder = encoder
-        self._frame = frame  # in the format of `_encoder`
+        self._frame: Frame | None = frame  # in the format of `_encoder`
         self._others: dict[Encoder, Frame | None] | None = None  # made when somebody needs one
 
     @classmethod
@@ -94,6 +85,9 @@ class Publication:
         *,
         room: Hashable,
         key: Hashable | None = None,
+        position: Position = NOWHERE,
+        removed: bool = False,
+        expires: float | None = None,
     ) -> Publication:
         """
         Return a publication that was encoded before, as a store keeps it.
@@ -104,10 +98,26 @@ class Publication:
             decode: Returns the data of a frame, when another format needs it.
             room: The room.
             key: See the class.
+            position: See the class, as are the next two.
+            removed: Whether ``key`` has no value any more.
+            expires: When it is worth nothing.
         """
+        # One by one, and here: a page of a store has hundreds, while members of the room wait.
         publication = cls.__new__(cls)
-        publication._take_over(_MISSING, encoder, frame, room=room, key=key)  # noqa: SLF001 - ours
+        publication.room = room
+        publication.key = key
+        publication.exclude = _NOBODY
+        publication.position = position
+        publication.removed = removed
+        publication.ended = False
+        publication.expires = expires
+        publication.id = None
+        publication.size = 0 if frame is None else frame.size
+        publication._data = _MISSING  # noqa: SLF001 - ours, as are the next four
         publication._decode = decode  # noqa: SLF001
+        publication._encoder = encoder  # noqa: SLF001
+        publication._frame = frame  # noqa: SLF001
+        publication._others = None  # noqa: SLF001
         return publication
 
     @property
