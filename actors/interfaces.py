@@ -259,8 +259,12 @@ class RoomListener(Protocol[MemberT_contra]):
         """The last member has gone, and nothing waits; return whether the room may end."""
         ...
 
-    def room_dropped(self, room: Hashable, reason: DropReason, count: int) -> None:
-        """Messages of the room were lost on their way to ``count`` recipients."""
+    def room_dropped(self, room: Hashable, reason: DropReason, count: int, feed: str) -> None:
+        """
+        Messages of the room were lost on their way to ``count`` recipients.
+
+        ``feed`` is the class of the room, under which they are counted.
+        """
         ...
 
 

@@ -319,7 +319,7 @@ class Mailbox(Generic[M]):
         """Return a snapshot of depth, peaks and counters."""
         dropped: dict[DropReason, int] = {}
         by_feed: dict[str, dict[DropReason, int]] = {}
-        for (feed, reason), count in (self._dropped or {}).items():
+        for (feed, reason), count in dict(self._dropped or {}).items():
             dropped[reason] = dropped.get(reason, 0) + count
             by_feed.setdefault(feed, {})[reason] = count
         return MailboxStatistics(

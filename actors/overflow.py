@@ -84,5 +84,7 @@ class DropReason(Enum):
     """The room actor crashed on it, or stopped before it came to it."""
     ROOM_FULL = "room_full"
     """The room's own mailbox had no space, and nobody could wait."""
+    NOT_KEPT = "not_kept"
+    """The store of the room or of inboxes refused it, and nobody waited to be told."""
 
     __hash__ = object.__hash__

@@ -8,9 +8,11 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from actors.connection import ConnectionActor, ConnectionState
+from actors.connection import LOST, ConnectionActor, ConnectionState
 from actors.exits import ExitReason
 from actors.interfaces import Transport
+from actors.mailbox import MailboxStatistics
+from supervisor.losses import by_feed_of
 
 if TYPE_CHECKING:
     from actors.timers import Timer
@@ -115,6 +117,16 @@ class Connection:
         return self.reason is None and self.actor.state is ConnectionState.OPEN
 
     @property
+    def dropped(self) -> dict[str, dict[str, int]]:
+        """
+        Messages that did not reach its socket so far, by the class of the room and the reason.
+
+        The classes are ``event``, ``status``, ``log``, ``alert``, and ``direct`` for what was sent to
+        it without a room; the reasons are the values of :class:`actors.overflow.DropReason`.
+        """
+        return by_feed_of(self.actor.statistics())
+
+    @property
     def waiting(self) -> int:
         """Messages that wait for the socket, without what it has in hand."""
         return len(self.actor.cell.mailbox)
@@ -151,9 +163,13 @@ class ClosedConnection:
             keep all alive that it has passed through.
         opened_at: Unix time in seconds.
         duration: Seconds that it was registered.
-        written: Messages that its socket took; final, as the next, when the socket is done with.
+        written: Messages that its socket took; final, as all that follows, when the socket is done
+            with.
         lost: Messages that it had accepted and that its socket never took.
-        dropped: Messages that its mailbox dropped, by reason.
+        dropped: Messages that it did not accept or gave up for others, and those that their rooms
+            kept no longer, by reason.
+        dropped_by_feed: What ``lost`` and ``dropped`` count, together, by the class of the room
+            (``event``, ``status``, ``log``, ``alert``, or ``direct`` without a room) and reason.
         peak_depth: Most messages that waited for it together.
         peak_bytes: Most bytes that waited for it together.
     """
@@ -168,6 +184,7 @@ class ClosedConnection:
     written: int
     lost: int
     dropped: dict[str, int]
+    dropped_by_feed: dict[str, dict[str, int]]
     peak_depth: int
     peak_bytes: int
 
@@ -186,15 +203,25 @@ class ClosedConnection:
             duration=now - connection.opened_clock,
             written=actor.written,
             lost=actor.lost,
-            dropped={why.value: count for why, count in mailbox.dropped.items()},
+            dropped=_dropped(mailbox),
+            dropped_by_feed=by_feed_of(mailbox),
             peak_depth=mailbox.peak_depth,
             peak_bytes=mailbox.peak_size,
         )
 
     def settle(self, actor: ConnectionActor) -> None:
-        """Take over what became of the messages that waited at the end."""
+        """Take over what became of the messages that waited at the end, or came later."""
+        mailbox = actor.statistics()
         self.written = actor.written
         self.lost = actor.lost
+        self.dropped = _dropped(mailbox)
+        self.dropped_by_feed = by_feed_of(mailbox)
+        self.peak_depth = mailbox.peak_depth
+        self.peak_bytes = mailbox.peak_size
+
+
+def _dropped(mailbox: MailboxStatistics) -> dict[str, int]:
+    return {why.value: count for why, count in mailbox.dropped.items() if why not in LOST}
 
 
 def _without_error(reason: ExitReason) -> ExitReason:

@@ -102,6 +102,7 @@ class Delivery:
         self._handed_over = 0
         self._handing_over = threading.Lock()
         self._announced: dict[Hashable, Publication] = {}  # the newest that had no space, by room
+        self._gone = False  # whether the loop was found closed, which is logged once
         self._log = event_logger()
 
     @property
@@ -166,7 +167,7 @@ class Delivery:
         try:
             return await self.deliver(room, publication, flush=flush)
         except MailboxFull:
-            self._lost(room)
+            self._rooms.had_no_space(room)
             return Receipt(0, {DropReason.ROOM_FULL: 1})
         except (ActorStopped, MailboxClosed):
             return Receipt(0, {DropReason.ROOM_FAILED: 1})
@@ -182,7 +183,9 @@ class Delivery:
         try:
             self._loop.call_soon_threadsafe(call)
         except RuntimeError:  # the loop was closed; with it went its sockets
-            self._log.debug("node.gone")
+            if not self._gone:
+                self._gone = True
+                self._log.debug("node.gone")
             return False
         return True
 
@@ -195,7 +198,7 @@ class Delivery:
             if announced is not None:
                 self._tell(room, announced)
         except MailboxFull:
-            self._lost(room)
+            self._rooms.had_no_space(room)
 
     def _tell(self, room: Hashable, publication: Publication) -> None:
         found = self._rooms.get(room)
@@ -210,7 +213,3 @@ class Delivery:
                 f"room {room!r} holds its {self._settings.room_mailbox_messages} messages; await "
                 "publish() to wait for space"
             )
-
-    def _lost(self, room: Hashable) -> None:
-        self._rooms.dropped[DropReason.ROOM_FULL.value] += 1
-        self._log.warning("room.full", room=room)

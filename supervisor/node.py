@@ -24,7 +24,7 @@ from actors.exits import CloseCode, Ending, ExitReason
 from actors.interfaces import Encoder
 from actors.mailbox import Mailbox, MailboxStatistics
 from actors.messages import Chunk, Frame
-from actors.overflow import DropReason
+from actors.overflow import DropReason, Offer
 from actors.receipts import FlushLatch
 from actors.room import RoomActor
 from actors.runtime import Runtime
@@ -39,6 +39,7 @@ from supervisor.hooks import HookCaller, Hooks
 from supervisor.important import ImportantMessage, Letters
 from supervisor.inboxes import Inboxes
 from supervisor.liveness import watch_liveness
+from supervisor.losses import Losses
 from supervisor.neighbours import Neighbours
 from supervisor.redelivery import RedeliveryRules
 from supervisor.registry import Registry
@@ -46,12 +47,13 @@ from supervisor.rooms import Rooms, user_room
 from supervisor.server_signals import served_by_uvicorn, when_uvicorn_stops
 from supervisor.settings import Settings
 from supervisor.telemetry.logging import event_logger
+from supervisor.telemetry.quiet import Quiet
 from supervisor.transports.inbound import Inbound
 
 __all__ = ["Node"]
 
-REFUSAL_LOG_PERIOD = 10.0
-"""Seconds between two log lines about refusals for the same reason."""
+_FOR_EACH_MESSAGE = frozenset({"publication.encode", "history.read", "hook on_offline"})
+"""What may fail for each message, and is logged as refusals are."""
 
 
 class Node:
@@ -72,8 +74,8 @@ class Node:
         delivery: The way for publications, from any thread.
         endpoints: Tasks of the application that hold connections open.
         inboxes: Important messages of users that are connected here.
-        dropped: Messages lost since the start, by reason, without those that registered
-            connections count themselves.
+        losses: Messages lost since the start, without those that registered connections count
+            themselves.
         refusals: Connections refused since the start, by close code.
         written: Messages that sockets took which are done with.
         draining: Whether it takes no new connection.
@@ -94,11 +96,12 @@ class Node:
         self.runtime = Runtime(on_exit=self._actor_exited, on_fault=self._fault)
         self.loop = self.runtime.loop
         self.registry = Registry()
-        self.dropped: Counter[str] = Counter()
+        self.losses = Losses()
         self.refusals: Counter[int] = Counter()
         self.written = 0
         self.draining = False
         self.open = 0
+        self._quiet = Quiet(self.runtime.clock)
         self._hooks = HookCaller(hooks, self.runtime, self._fault)
         self.rooms = Rooms(
             self.runtime,
@@ -108,7 +111,7 @@ class Node:
             feeds=feeds,
             on_member=self._member_changed,
             on_fault=self._fault,
-            dropped=self.dropped,
+            losses=self.losses,
         )
         self.delivery = Delivery(self.loop, self.rooms, settings)
         self.endpoints = Endpoints(self.runtime, settings)
@@ -132,7 +135,6 @@ class Node:
             settings.send_timeout, settings.close_timeout, settings.slow_grace
         )
         self._closed = closed
-        self._refusals_logged: dict[int, float] = {}  # by close code: when last
         self._all_closed: asyncio.Future[None] | None = None
         self._log = event_logger()
         self._forget_signals = when_uvicorn_stops(
@@ -174,9 +176,7 @@ class Node:
     def refused(self, refusal: ConnectionRefused, user: Hashable | None) -> None:
         """Count a refusal; log the first of its kind, and then one a while with the count."""
         self.refusals[refusal.code] += 1
-        quiet_until = self._refusals_logged.get(refusal.code, float("-inf")) + REFUSAL_LOG_PERIOD
-        if self.runtime.clock() >= quiet_until:
-            self._refusals_logged[refusal.code] = self.runtime.clock()
+        if self._quiet.total(refusal.code) is not None:
             self._log.warning(
                 "connection.refused",
                 user=user,
@@ -246,7 +246,9 @@ class Node:
         It keeps its id, and what waits for it; its life is remembered as another one.
         """
         connection.reason = None
-        connection.closed = None
+        if connection.closed is not None:  # its mailbox, which goes on, has counted that
+            self.losses.take_back(connection.closed.dropped_by_feed)
+            connection.closed = None
         connection.user = user
         connection.opened_at = time.time()
         connection.opened_clock = self.runtime.clock()
@@ -280,6 +282,8 @@ class Node:
         behind = connection.actor.behind(self.settings.flush_timeout)
         offer = connection.actor.deliver(Chunk((frame,), on_settled=latch.count_down))
         if not offer.taken:
+            if offer in _UNCOUNTED:
+                self.losses.count("direct", _UNCOUNTED[offer].value)
             return False
         if not behind:
             await latch.wait(self.settings.flush_timeout)
@@ -327,7 +331,7 @@ class Node:
             timer.cancel()
         connection.timers.clear()
         self.registry.remove(connection)
-        self.dropped.update(closed.dropped)
+        self.losses.add(closed.dropped_by_feed)
         self.rooms.leave_all(connection)
         self.inboxes.gone(connection)
         self._closed(closed)
@@ -444,7 +448,7 @@ class Node:
             self.inboxes.left(connection, room)
 
     def _alerts_lost(self, count: int, reason: str) -> None:
-        self.dropped[reason] += count
+        self.losses.count("alert", reason, count)
 
     # What the runtime tells.
 
@@ -463,10 +467,10 @@ class Node:
             self.reap(connection, reason)
         connection.finished()
         if connection.closed is not None:
+            self.losses.take_back(connection.closed.dropped_by_feed)
             connection.closed.settle(actor)
+            self.losses.add(connection.closed.dropped_by_feed)
         self.written += actor.written
-        if actor.lost:
-            self.dropped[DropReason.SEND_FAILED.value] += actor.lost
         self.open -= 1
         if not self.open and self._all_closed is not None and not self._all_closed.done():
             self._all_closed.set_result(None)
@@ -474,7 +478,10 @@ class Node:
 
     def _fault(self, what: str, error: BaseException) -> None:
         event = "hook.failed" if what.startswith("hook ") else "node.fault"
-        self._log.error(event, what=what, exc_info=error)
+        if what not in _FOR_EACH_MESSAGE:
+            self._log.error(event, what=what, exc_info=error)
+        elif (total := self._quiet.total(what)) is not None:
+            self._log.error(event, what=what, total=total, exc_info=error)
 
     def _sweep_later(self) -> None:
         self.runtime.call_later(self.settings.sweep_interval, self._sweep)
@@ -499,6 +506,13 @@ class Node:
                     ExitReason(Ending.DISCONNECTED, CloseCode.ABNORMAL, "found gone by a sweep"),
                 )
 
+
+_UNCOUNTED = {
+    Offer.CLOSED: DropReason.CLOSED,
+    Offer.FULL: DropReason.NEWEST,
+    Offer.TOO_LARGE: DropReason.TOO_LARGE,
+}
+"""Answers of connections that have not counted the loss."""
 
 _TROUBLE = frozenset(
     {

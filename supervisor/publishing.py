@@ -14,13 +14,16 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING
 
 from actors.errors import MailboxFull, MessageTooLarge
+from actors.overflow import DropReason
 from actors.positions import Position
 from actors.publications import Publication
 from actors.receipts import Receipt
 from supervisor.errors import InvalidPublication, StoreFull, StoreUnavailable
 from supervisor.feeds import entry_of
 from supervisor.history.base import Appended
+from supervisor.losses import Losses
 from supervisor.telemetry.logging import event_logger
+from supervisor.telemetry.quiet import Quiet
 
 if TYPE_CHECKING:
     from supervisor.brokers.base import Broker
@@ -53,6 +56,9 @@ class Publisher:
         codec: Encodes; what it cannot express is refused.
         open_node: Returns the node of the running loop.
         nodes: Returns all nodes.
+
+    Attributes:
+        losses: Messages that no store took, and of which nobody waited to be told.
     """
 
     def __init__(
@@ -68,6 +74,7 @@ class Publisher:
         open_node: Callable[[], Node],
         nodes: Callable[[], list[Node]],
     ) -> None:
+        self.losses = Losses()
         self._inbox = inbox
         self._letters = letters
         self._open_node = open_node
@@ -78,6 +85,8 @@ class Publisher:
         self._history = history
         self._codec = codec
         self._appended = _Answers()
+        self._quiet = Quiet()
+        self._losing = threading.Lock()
         self._log = event_logger()
 
     def publication(
@@ -191,7 +200,7 @@ class Publisher:
             if isinstance(outcome, Appended):
                 self._route(publication, outcome)
             else:
-                self._log.error("history.refused", room=room, reason=str(outcome))
+                self._refused(room, policy, outcome)
 
         self._append(publication, policy, idempotency_key, None, done)
 
@@ -242,7 +251,10 @@ class Publisher:
             )
 
         async def alert() -> None:
-            await self._alert(publication, policy, idempotency_key)
+            try:
+                await self._alert(publication, policy, idempotency_key)
+            except Exception as error:  # noqa: BLE001 - nobody waits: it is counted and logged
+                self._refused(publication.room, policy, error)
 
         def post() -> None:
             node.runtime.run(alert(), name="alert")
@@ -277,7 +289,17 @@ class Publisher:
         try:
             self._broker.publish_nowait(publication.room, publication)
         except MailboxFull:
-            self._log.debug("room.behind", room=publication.room)
+            total = self._quiet.total((publication.room, "behind"))
+            if total is not None:
+                self._log.debug("room.behind", room=publication.room, total=total)
+
+    def _refused(self, room: Hashable, policy: RoomPolicy, error: Exception) -> None:
+        """Count what is not kept, and say so; in whatever thread the store says it."""
+        with self._losing:
+            self.losses.count(policy.feed, DropReason.NOT_KEPT.value)
+        total = self._quiet.total((room, "refused"))
+        if total is not None:
+            self._log.error("history.refused", room=room, reason=str(error), total=total)
 
     async def end(self, room: str) -> Position:
         """Say that nothing more will come in ``room``; return its last place."""

@@ -7,7 +7,7 @@ members, and passes joins and leaves on to them.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -33,11 +33,13 @@ from supervisor.errors import InvalidPublication, JoinRefused, NotAMember, Store
 from supervisor.feeds import Feeds
 from supervisor.hooks import HookCaller
 from supervisor.important import inbox_user
+from supervisor.losses import Losses
 from supervisor.policies import RoomPolicy
 from supervisor.registry import Registry
 from supervisor.restart import RestartWindow
 from supervisor.settings import Settings
 from supervisor.telemetry.logging import event_logger
+from supervisor.telemetry.quiet import LOG_PERIOD
 
 __all__ = ["EVERYONE", "Room", "Rooms", "user_room"]
 
@@ -103,7 +105,7 @@ class Rooms:
 
     Attributes:
         failed: Rooms that were given up, the newest last.
-        dropped: Counts messages lost on their way to a member, by reason; shared with the node.
+        losses: Counts messages lost on their way to a member; shared with the node.
     """
 
     def __init__(
@@ -116,12 +118,13 @@ class Rooms:
         feeds: Feeds,
         on_member: Callable[[Connection, Hashable, bool], None],
         on_fault: FaultReporter,
-        dropped: Counter[str],
+        losses: Losses,
     ) -> None:
         self._feeds = feeds
         self._on_member = on_member  # told of a user's connection, and whether it is in it now
         self.failed: deque[Hashable] = deque(maxlen=FAILED_ROOMS)
-        self.dropped = dropped
+        self.losses = losses
+        self._full: dict[Hashable, int] = {}  # rooms without space, and how many that cost each
         self._runtime = runtime
         self._settings = settings
         self._registry = registry
@@ -136,6 +139,34 @@ class Rooms:
     def get(self, name: Hashable) -> Room | None:
         """Return the room, if anybody is in it."""
         return self._rooms.get(name)
+
+    @property
+    def behind(self) -> int:
+        """Memberships that are behind now; may be asked from any thread."""
+        return sum(room.membership.behind for room in list(self._rooms.values()))
+
+    def had_no_space(self, name: Hashable) -> None:
+        """
+        Count a publication that nobody waits for, and that the room had no space for.
+
+        Logged once an episode, and at its end with the number: when no more was lost for a while.
+        """
+        feed = self._feeds.policies.resolve(name).feed
+        self.losses.count(feed, DropReason.ROOM_FULL.value)
+        if name in self._full:
+            self._full[name] += 1
+            return
+        self._full[name] = 1
+        self._log.warning("room.full", room=name)
+        self._look_whether_full(name, 0)
+
+    def _look_whether_full(self, name: Hashable, before: int) -> None:
+        lost = self._full[name]
+        if lost > before:
+            self._runtime.call_later(LOG_PERIOD, lambda: self._look_whether_full(name, lost))
+        else:
+            del self._full[name]
+            self._log.warning("room.recovered", room=name, dropped=lost)
 
     def has_place(self, name: Hashable) -> bool:
         """Whether one more connection may be in the room."""
@@ -392,10 +423,10 @@ class Rooms:
         """Let the actor of an empty room go."""
         return self._rooms.pop(room, None) is not None
 
-    def room_dropped(self, room: Hashable, reason: DropReason, count: int) -> None:
+    def room_dropped(self, room: Hashable, reason: DropReason, count: int, feed: str) -> None:
         """Count a loss that no connection has counted."""
         if reason not in _COUNTED_BY_CONNECTION:
-            self.dropped[reason.value] += count
+            self.losses.count(feed, reason.value, count)
 
 
 _COUNTED_BY_CONNECTION = frozenset(

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from supervisor.losses import Losses, by_feed_of
+
 if TYPE_CHECKING:
     from supervisor.node import Node
 
@@ -29,7 +31,11 @@ class Statistics:
         jobs: Jobs under way: writes that wait, pumps, closes.
         written: Messages that sockets have taken since the start; of those that close just now,
             when they are done with.
+        behind: Memberships that are behind now, of rooms that keep their messages: their members
+            read on from what is kept, at their own speed.
         dropped: Messages lost since the start, by reason.
+        dropped_by_feed: The same, by the class of the room first: ``event``, ``status``, ``log``,
+            ``alert``, and ``direct`` for what was sent to a connection without a room.
         refused: Connections refused since the start, by close code.
     """
 
@@ -42,22 +48,29 @@ class Statistics:
     waiting_bytes: int
     jobs: int
     written: int
+    behind: int
     dropped: dict[str, int]
+    dropped_by_feed: dict[str, dict[str, int]]
     refused: dict[int, int]
 
 
-def statistics_of(nodes: Iterable[Node]) -> Statistics:
-    """Add up the nodes; may be called from any thread, and is then only roughly of one moment."""
+def statistics_of(nodes: Iterable[Node], unpublished: Losses) -> Statistics:
+    """
+    Add up the nodes, and what was lost before it came to one.
+
+    May be called from any thread, and is then only roughly of one moment.
+    """
     nodes = list(nodes)
     connections = [connection for node in nodes for connection in node.registry.snapshot()]
     mailboxes = [connection.actor.statistics() for connection in connections]
-    dropped: Counter[str] = Counter()
+    losses = Losses()
+    losses.add(unpublished.by_feed())
     refused: Counter[int] = Counter()
     for node in nodes:
-        dropped.update(node.dropped)
+        losses.add(node.losses.by_feed())
         refused.update(node.refusals)
     for mailbox in mailboxes:
-        dropped.update({reason.value: count for reason, count in mailbox.dropped.items()})
+        losses.add(by_feed_of(mailbox))
     return Statistics(
         nodes=len(nodes),
         connections=len(connections),
@@ -69,6 +82,8 @@ def statistics_of(nodes: Iterable[Node]) -> Statistics:
         jobs=sum(node.runtime.jobs for node in nodes),
         written=sum(connection.actor.written for connection in connections)
         + sum(node.written for node in nodes),
-        dropped=dict(dropped),
+        behind=sum(node.rooms.behind for node in nodes),
+        dropped=losses.by_reason(),
+        dropped_by_feed=losses.by_feed(),
         refused=dict(refused),
     )

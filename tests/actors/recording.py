@@ -224,6 +224,7 @@ class RoomLog:
         self.empty = 0
         self.may_end = False
         self.dropped: list[tuple[DropReason, int]] = []
+        self.feeds: set[str] = set()  # classes that losses were counted under
         self.faults: list[tuple[str, BaseException]] = []
         self.on_joined: Callable[[Member], None] = lambda _: None
         self.on_left: Callable[[Member], None] = lambda _: None
@@ -241,8 +242,9 @@ class RoomLog:
         self.empty += 1
         return self.may_end
 
-    def room_dropped(self, room: Hashable, reason: DropReason, count: int) -> None:
+    def room_dropped(self, room: Hashable, reason: DropReason, count: int, feed: str) -> None:
         self.dropped.append((reason, count))
+        self.feeds.add(feed)
         self.on_dropped(reason)
 
     def fault(self, what: str, error: BaseException) -> None:

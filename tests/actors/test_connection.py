@@ -1191,7 +1191,8 @@ async def test_a_listener_may_send_when_a_client_is_slow(
 ) -> None:
     """A control message from within connection_slow goes out first."""
     connection = stall(runtime, transport, log, capacity=4)
-    log.on_slow = lambda connection: connection.deliver_control(chunk("slow")) and None
+    offers: list[Offer] = []
+    log.on_slow = lambda connection: offers.append(connection.deliver_control(chunk("slow")))
     for payload in "abcd":
         connection.deliver(chunk(payload))
 

@@ -71,7 +71,7 @@ class NullListener:
     def room_empty(self, room: Hashable) -> bool:
         return False
 
-    def room_dropped(self, room: Hashable, reason: DropReason, count: int) -> None: ...
+    def room_dropped(self, room: Hashable, reason: DropReason, count: int, feed: str) -> None: ...
 
     def fault(self, what: str, error: BaseException) -> None:
         """Fail: nothing may go wrong in a benchmark."""

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from actors.actor import Actor
 from actors.cell import Cell
-from actors.connection import ConnectionActor
+from actors.connection import ConnectionActor, Patience
 from actors.errors import RoomFull
 from actors.exits import CloseCode, Ending, ExitReason
 from actors.mailbox import Mailbox
@@ -116,8 +116,7 @@ class RoomMachine(RuleBasedStateMachine):
                     transport,
                     TEXT if number % 2 else BRACKETS,
                     self.listener(),
-                    send_timeout=5,
-                    close_timeout=5,
+                    patience=Patience(send=5, close=5),
                 )
                 connection.offers = Counter()
                 mailbox = Mailbox[Chunk](capacity, overflow=overflow)
