@@ -89,19 +89,24 @@ def read_page(
         "since": now - room.tombstone_age,
     }
     order = "offset DESC" if asked.reverse else "offset"
-    # First which ones, without touching what may be large.
-    limit = asked.limit + 1
-    (found,) = connection.execute(
-        f"SELECT json_group_array(json_array(offset, size)) FROM (SELECT offset, size"  # noqa: S608 - constants
-        f" FROM history_records WHERE {which} ORDER BY {order} LIMIT {int(limit)})",
+    # First how many, without touching what may be large: most often all that were asked for.
+    sizes = (
+        f"(SELECT size FROM history_records WHERE {which}"  # noqa: S608 - constants
+        f" ORDER BY {order} LIMIT {asked.limit + 1})"
+    )
+    there, size = connection.execute(
+        f"SELECT count(*), sum(size) FROM {sizes}",  # noqa: S608 - constants
         values,
     ).fetchone()
-    offsets: list[tuple[int, int]] = json.loads(found)
-    count = _fitting(offsets, asked)
+    count = min(there, asked.limit)
+    if count and size > asked.size:
+        (found,) = connection.execute(
+            f"SELECT json_group_array(size) FROM {sizes}",  # noqa: S608 - constants
+            values,
+        ).fetchone()
+        count = _fitting(json.loads(found), asked)
     if not count:
-        return Page([], state, bool(offsets))
-    ends = (offsets[0][0], offsets[count - 1][0])
-    values["after"], values["before"] = min(ends) - 1, max(ends) + 1
+        return Page([], state, bool(there))
     (found,) = connection.execute(
         "SELECT json_group_array(json_array(offset, time, flags, expires, key,"  # noqa: S608 - constants
         " CASE WHEN flags & 4 THEN hex(payload) ELSE payload END))"
@@ -123,14 +128,14 @@ def read_page(
         )
         for offset, time, flags, expires, key, payload in json.loads(found)
     ]
-    return Page(records, state, count < len(offsets))
+    return Page(records, state, count < there)
 
 
-def _fitting(offsets: list[tuple[int, int]], asked: Asked) -> int:
-    """Return how many of the records have a place in the page."""
+def _fitting(sizes: list[int], asked: Asked) -> int:
+    """Return how many records of these sizes have a place in the page."""
     left = asked.size
     count = 0
-    for _, size in offsets:
+    for size in sizes:
         left -= size
         if count >= asked.limit or (left < 0 and count):
             break
