@@ -283,6 +283,27 @@ def test_ended_run_can_be_read_after_a_restart(server: Server, browser: Chromium
     assert tab.problems == []
 
 
+def test_failed_run_is_acknowledged(server: Server, browser: Chromium) -> None:
+    """A failed run stands on every page until somebody acknowledges it on one; then on none."""
+    tabs = [browser.open(server.url), browser.open(server.url)]
+    for tab in tabs:
+        tab.wait("document.querySelector('#connection').dataset.state === 'live'")
+    first = server.start("failing")
+    for tab in tabs:
+        tab.wait("document.querySelector('.alert a').textContent === 'Failing#1'")
+
+    server.ended(first)
+    tabs[0].evaluate("document.querySelector('.alert button').click()")
+    for tab in tabs:
+        tab.wait("document.querySelector('#alerts-box').hidden")
+    second = server.start("failing")
+    later = browser.open(server.url)
+    for tab in (*tabs, later):
+        tab.wait("document.querySelectorAll('.alert').length === 1")
+        assert tab.evaluate("document.querySelector('.alert a').hash") == f"#run={second}"
+        assert tab.problems == []
+
+
 def test_another_log_is_shown_as_one(server: Server, browser: Chromium) -> None:
     """When the server has another log of the run than the page knew, that is said, and all of it shown."""
     run = server.start("failing")

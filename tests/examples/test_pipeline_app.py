@@ -26,6 +26,7 @@ CONFIG = {
             "title": "Quick",
             "steps": [{"name": "say", "command": [sys.executable, "-c", "print('a\\nb\\nc')"]}],
         },
+        "failing": {"steps": [{"name": "fail", "command": [sys.executable, "-c", "exit(3)"]}]},
         "slow": {
             "steps": [
                 {"name": "wait", "command": [sys.executable, "-c", "import time; time.sleep(60)"]}
@@ -97,6 +98,7 @@ def test_run_is_started_and_read(client: TestClient) -> None:
     """A declared pipeline runs; its lines come in pages, and as text."""
     assert [each["name"] for each in client.get("/api/pipelines").json()["pipelines"]] == [
         "quick",
+        "failing",
         "slow",
     ]
     run = start(client, "quick")
@@ -117,7 +119,7 @@ def test_run_is_started_and_read(client: TestClient) -> None:
         ({"Origin": "null"}, '{"pipeline": "quick"}', 403, "own page"),
         ({"Content-Type": "text/plain"}, '{"pipeline": "quick"}', 415, "application/json"),
         ({"Host": "evil.example:8000"}, '{"pipeline": "quick"}', 421, "answers only as: 127.0.0.1"),
-        ({}, '{"pipeline": "rm"}', 404, "there are: quick, slow"),
+        ({}, '{"pipeline": "rm"}', 404, "there are: quick, failing, slow"),
         ({}, '{"pipeline": "quick", "command": ["rm"]}', 422, "command"),
         ({}, '{"pipeline": ["quick"]}', 422, "pipeline"),
         ({}, "not JSON", 422, "JSON"),
@@ -207,6 +209,28 @@ def test_list_tells_of_new_runs_and_forgotten_ones(client: TestClient) -> None:
             ended(client, start(client, "quick"))
 
         assert received(listing, "removed")[-1]["key"] == first
+
+
+def test_failed_run_is_told_until_it_is_acknowledged(tmp_path: Path) -> None:
+    """A failure waits for viewers, through a restart too, and goes when one of them acknowledges."""
+    with running(tmp_path) as client:
+        with client.websocket_connect(f"{WS}/ws/runs") as socket:
+            received(
+                socket, "data"
+            )  # somebody has looked on: from now on failures are for all viewers
+        first = start(client, "failing")
+        ended(client, first)
+
+    with running(tmp_path) as client:
+        with client.websocket_connect(f"{WS}/ws/runs") as socket:
+            alert = received(socket, "id")[-1]
+            assert (alert["room"], alert["data"]["run"]) == ("alert:runs", first)
+            assert alert["data"]["detail"] == "fail: exit code 3"
+            socket.send_json({"ack": alert["id"]})
+
+        second = start(client, "failing")
+        with client.websocket_connect(f"{WS}/ws/runs") as socket:
+            assert received(socket, "id")[-1]["data"]["run"] == second
 
 
 def test_ping_is_answered(client: TestClient) -> None:

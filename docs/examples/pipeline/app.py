@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.config import Config, Limits, load
 from pipeline.guard import LOOPBACK, Guard, is_json, same_origin
-from pipeline.journal import RUNS, log_room, messages, status_room, values
+from pipeline.journal import ALERTS, RUNS, log_room, messages, status_room, values
 from pipeline.runner import Runner, TooManyRuns, UnknownPipeline, UnknownRun
 from supervisor import RoomPolicy, Session, Settings, Supervisor
 
@@ -33,6 +33,7 @@ __all__ = ["app", "create_app", "settings"]
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
+VIEWERS = "viewers"  # there is no log-in: they are one user, and one of them acknowledges for all
 NO_SUCH_RUN = 4504  # close code; 4500-4999 tell a client not to come back
 
 _YEARS = 10 * 365 * 86_400.0  # runs are forgotten when there are too many of them, not by their age
@@ -48,8 +49,13 @@ class StartRun(BaseModel):
 
 def settings(limits: Limits, data: Path | None) -> Settings:
     """Return what the rooms promise, and where they are kept: a file in ``data``, or memory if None."""
+    store = "memory://" if data is None else f"sqlite:///{data.absolute()}/runs.sqlite"
     return Settings(
-        history="memory://" if data is None else f"sqlite:///{data.absolute()}/history.sqlite",
+        history=store,
+        inbox=store,
+        # An alert is on the page until somebody clicks: sent again hourly, until it expires.
+        ack_wait=3_600.0,
+        max_deliveries=1_000,
         rooms={
             "log:*": RoomPolicy.log(
                 history_size=limits.kept_lines,
@@ -59,6 +65,7 @@ def settings(limits: Limits, data: Path | None) -> Settings:
             ),
             "status:*": RoomPolicy.status(meta_ttl=_YEARS),
             RUNS: RoomPolicy.status(meta_ttl=_YEARS),
+            ALERTS: RoomPolicy.alert(),
         },
     )
 
@@ -219,7 +226,12 @@ def _sockets(supervisor: Supervisor, runner: Runner) -> APIRouter:
 
     @router.websocket("/runs")
     async def follow_list(websocket: WebSocket, since: str | None = None) -> None:
-        await serve(supervisor.session(websocket, rooms=[RUNS], since=since, envelope=True))
+        begin = {} if since is None else {RUNS: since}
+        await serve(
+            supervisor.session(
+                websocket, rooms=[RUNS, ALERTS], user=VIEWERS, since=begin, envelope=True
+            )
+        )
 
     @router.websocket("/runs/{run}")
     async def follow_run(websocket: WebSocket, run: str, since: str | None = None) -> None:

@@ -1,9 +1,10 @@
 """
-What is kept of runs: three kinds of rooms, and who writes and reads them.
+What is kept of runs: four kinds of rooms, and who writes and reads them.
 
 ``log:{run}`` has the lines, and ends with the run. ``status:{run}`` has the state of the run under
 the key ``run``, and of its steps under ``step:0``, ``step:1`` and so on. ``runs`` lists the runs by
-their ids. The supervisor keeps all three and brings viewers up to date, whenever they come.
+their ids. ``alert:runs`` has those that have failed, until somebody acknowledges. The supervisor keeps
+all that, and brings viewers up to date whenever they come.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
     from supervisor import Supervisor
     from supervisor.feeds import KeptMessage
 
-__all__ = ["RUNS", "Journal", "forget", "log_room", "messages", "status_room", "values"]
+__all__ = ["ALERTS", "RUNS", "Journal", "forget", "log_room", "messages", "status_room", "values"]
 
 RUNS = "runs"
+ALERTS = "alert:runs"
 
 log = structlog.get_logger(__name__)
 
@@ -76,6 +78,16 @@ class Journal:
             await self._publish(status_room(run), value, key)
             if key == "run":
                 await self._publish(RUNS, value, run)
+
+    async def alert(self, detail: str) -> None:
+        """Have somebody acknowledge that the run has failed; however often this is said, once."""
+        run = self._run
+        with self._whatever_is_wrong():
+            await self._supervisor.publish(
+                ALERTS,
+                {"run": run.run, "title": run.title, "detail": detail},
+                idempotency_key=run.run,
+            )
 
     async def end(self) -> None:
         """Say that the log is complete."""

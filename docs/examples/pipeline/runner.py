@@ -180,6 +180,7 @@ class Runner:
         if not run.state.final:  # otherwise the server was killed just before the list had it
             step = next((each.name for each in run.steps if each.state is State.RUNNING), "")
             run.settle(State.FAILED, self._clock(), STOPPED)
+            await journal.alert(STOPPED)
             await journal.lines(step, "system", [STOPPED])
             log.warning("run.lost", run=run.run)
         await journal.state()
@@ -219,6 +220,8 @@ class Runner:
             log.exception("run.crashed", run=run.run)
             state, detail = State.FAILED, "internal error; the server's log says more"
         run.settle(state, self._clock(), detail)
+        if state is State.FAILED:
+            await journal.alert(detail)  # first: a server that is killed now will say it again
         log.info("run.ended", run=run.run, state=str(state))
         await journal.state()
         await journal.end()

@@ -11,6 +11,8 @@ import { SIGNS, WORDS, call, duration, icon, make, number } from "./parts.js";
 const $ = (id) => document.getElementById(id);
 const runs = new Map(); // id -> the run, as the list has it
 const rows = new Map(); // id -> its list item
+const alerts = new Map(); // id of the message -> its list item
+const tabs = new BroadcastChannel("acknowledged"); // of this browser
 let pipelines = [];
 let selected = null; // { id, run, steps, lines, complete, feed }
 let skew = 0; // server's clock minus ours, in seconds
@@ -26,9 +28,10 @@ const log = new LogView($("log"), {
 
 // ---------------------------------------------------------------- what the server says
 
-// Of the list: a run under each key.
-function listed({ key, data, removed, joined, gap }) {
+// Of the list: a run under each key, and runs that have failed, to be acknowledged.
+function listed({ id, key, data, removed, joined, gap }) {
   if (gap) list.anew();
+  else if (id) drawAlert(id, data);
   else if (joined && !joined.recovered) [...runs.keys()].forEach(forget);
   else if (removed) forget(key);
   else if (key) updateRow(data);
@@ -125,6 +128,38 @@ function complete(on) {
   drawCount();
 }
 
+// ---------------------------------------------------------------- alerts
+
+// Sent until somebody acknowledges: the same one may come twice, and is known by its id.
+function drawAlert(id, { run, title, detail }) {
+  if (alerts.has(id)) return;
+  const item = make("li", "alert");
+  const link = item.appendChild(make("a", "", title));
+  link.href = `#run=${run}`;
+  link.append(make("span", "run-number", `#${number(run)}`));
+  item.append(make("p", "", detail));
+  const button = item.appendChild(make("button", "", "Acknowledge"));
+  button.type = "button";
+  button.setAttribute("aria-label", `Acknowledge that ${title} #${number(run)} has failed`);
+  button.onclick = () => acknowledge(id);
+  alerts.set(id, item);
+  $("alerts").prepend(item);
+  $("alerts-box").hidden = false;
+  announce(`${title} has failed: ${detail}`);
+}
+
+function acknowledge(id) {
+  if (!list.send({ ack: id })) return toast("There is no connection to the server now. Try again when there is.");
+  dropAlert(id);
+  tabs.postMessage(id);
+}
+
+function dropAlert(id) {
+  alerts.get(id)?.remove();
+  alerts.delete(id);
+  $("alerts-box").hidden = alerts.size === 0;
+}
+
 // ---------------------------------------------------------------- the lists
 
 function drawPipelines() {
@@ -193,7 +228,7 @@ function select(id) {
     onMessage: followed,
     onState(state, reason) {
       if (state === "closed" && selected === own) lost(reason);
-      drawConnection();
+      connectionChanged(state);
     },
   });
   newLog();
@@ -345,7 +380,13 @@ function announce(text) {
 
 function connect() {
   list?.close();
-  list = new Feed("/ws/runs", { room: "runs", onMessage: listed, onState: drawConnection });
+  list = new Feed("/ws/runs", { room: "runs", onMessage: listed, onState: connectionChanged });
+}
+
+function connectionChanged(state) {
+  const feeds = [list, selected?.feed].filter(Boolean);
+  if (state === "live") feeds.filter((feed) => feed.state === "waiting").forEach((feed) => feed.retry());
+  drawConnection();
 }
 
 function drawConnection() {
@@ -394,6 +435,7 @@ $("jump").onclick = () => log.follow(true);
 $("toast-close").onclick = () => { $("toast").hidden = true; };
 $("follow").onchange = () => log.follow($("follow").checked);
 $("wrap").onchange = () => { $("log").dataset.wrap = $("wrap").checked; log.changed(); };
+tabs.onmessage = ({ data }) => dropAlert(data);
 addEventListener("hashchange", route);
 setInterval(() => { drawTimes(); drawConnection(); }, 1_000);
 

@@ -40,6 +40,13 @@ export class Feed {
     else if (this.state === "live") this.#ping();
   }
 
+  // Send data; false if nobody would get it.
+  send(data) {
+    if (this.state !== "live") return false;
+    this.#socket.send(JSON.stringify(data));
+    return true;
+  }
+
   // Forget the place, and begin like one who was never there.
   anew() {
     this.#place = null;
