@@ -322,6 +322,7 @@ async def test_what_one_format_cannot_express_is_lost_to_its_members_alone(
     assert plain.payloads == ["bad"]
     assert picky.payloads == []
     assert room.log.dropped == [(DropReason.UNENCODABLE, 1)]
+    assert room.log.feeds == {"event"}
     assert [(what, str(error)) for what, error in room.log.faults] == [
         ("publication.encode", "cannot say 'bad'")
     ]

@@ -160,6 +160,22 @@ async def test_a_client_that_is_slow_is_logged_once_an_episode(
     assert supervisor.statistics().dropped == {"drop_oldest": 5}
 
 
+async def test_what_a_store_refuses_is_counted_and_logged_once_a_while(
+    supervise: Supervise, events: Events
+) -> None:
+    """Nobody waits for publish_nowait(), so nobody else hears of it."""
+    supervisor = supervise(rooms={"l:*": RoomPolicy.log()})
+    await supervisor.end("l:1")
+
+    for _ in range(3):
+        supervisor.publish_nowait("l:1", "late")
+    await settle()
+
+    assert supervisor.statistics().dropped_by_feed == {"log": {"not_kept": 3}}
+    (refused,) = named(events, "history.refused")
+    assert (refused["room"], refused["total"]) == ("l:1", 1)
+
+
 async def test_members_that_are_behind_are_counted(supervise: Supervise, peer: NewPeer) -> None:
     """One for each membership, until its member has caught up."""
     supervisor = supervise(rooms={"l:*": RoomPolicy.log()})
