@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from pipeline.config import parse
 
 pytestmark = pytest.mark.slow
 
+PROGRAM = Path(__file__).parents[2] / "docs" / "examples" / "pipeline" / "__main__.py"
 WS = "ws://127.0.0.1:8000"
 CONFIG = {
     "limits": {"concurrent_runs": 1, "queued_runs": 1, "kept_runs": 3},
@@ -209,6 +211,21 @@ def test_list_tells_of_new_runs_and_forgotten_ones(client: TestClient) -> None:
             ended(client, start(client, "quick"))
 
         assert received(listing, "removed")[-1]["key"] == first
+
+
+def test_data_that_cannot_be_used_is_explained(tmp_path: Path) -> None:
+    """The program ends with one line when another server has the data, or there can be none."""
+    (tmp_path / "file").touch()
+
+    def refusal(data: Path) -> str:
+        command = [sys.executable, str(PROGRAM), "--port", "0", "--data", str(data)]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+        return ended.stderr
+
+    with running(tmp_path):
+        assert "is used by another process" in refusal(tmp_path)
+    assert "cannot keep anything in --data" in refusal(tmp_path / "file" / "data")
 
 
 def test_failed_run_is_told_until_it_is_acknowledged(tmp_path: Path) -> None:
