@@ -310,7 +310,7 @@ class _Room:
         else:
             self.touched = now
         if retention is not self.retention:
-            self._change(retention)
+            self._change(retention, now)
         payload = entry.payload
         key = entry.key
         if (isinstance(payload, bytes) or payload.isascii()) and key is None:
@@ -477,8 +477,9 @@ class _Room:
                 return
             del self.recent[key]
 
-    def _change(self, retention: Retention) -> None:
-        """Be kept in another way."""
+    def _change(self, retention: Retention, now: float) -> None:
+        """Be kept in another way; what is not kept by now must not come back."""
+        self.trim(now)
         if retention.compact is not self.retention.compact:
             self.keys.clear()
             self.tombstones.clear()

@@ -188,7 +188,7 @@ class RoomWriter:
         if room is None:
             room = self._make(work.room, work.retention, now)
         elif room.retention is not work.retention:
-            self._change(room, work.retention)
+            self._change(room, work.retention, now)
         if now > room.touched:  # otherwise the clock was put back
             room.touched = now
         number = work.room_id = room.id
@@ -276,15 +276,16 @@ class RoomWriter:
         self._changed[room.id] = room
         return room
 
-    def _change(self, room: RoomRow, retention: Retention) -> None:
-        """Keep a room in another way."""
+    def _change(self, room: RoomRow, retention: Retention, now: int) -> None:
+        """Keep a room in another way; what is not kept by now must not come back."""
         was_compact = room.compact
         bounds = bounds_of(retention)
         if bounds != room.bounds():
+            self._write_rows()
+            self._trim(room, max(now, room.touched))
             room.set_bounds(bounds)
             room.due = 0  # to be found out
             if room.compact and not was_compact:
-                self._write_rows()
                 self._compact(room)
         room.retention = retention
 
