@@ -141,6 +141,7 @@ class ConnectionActor(Actor[Chunk]):
         "_latches",
         "_listener",
         "_patience",
+        "_pulls_next",
         "_rings",
         "_silent",
         "_sources",
@@ -183,6 +184,7 @@ class ConnectionActor(Actor[Chunk]):
         self._landing_latches: list[FlushLatch] | None = None  # of what is in flight
         self._episode: _Episode | None = None  # of a client that does not keep up
         self._sources: deque[Source] | None = None  # what it pulls from when nothing else waits
+        self._pulls_next = False  # whether it is their turn, although something waits
 
     @property
     def send_timeout(self) -> float:
@@ -427,10 +429,16 @@ class ConnectionActor(Actor[Chunk]):
     def _advance(self) -> None:
         """Write what waits, until the transport holds back or nothing is left; then close."""
         mailbox = self.cell.mailbox
-        while self._in_flight is None and (chunk := _take_joined(mailbox)) is not None:
+        while self._in_flight is None:
+            if self._pulls_next and self._sources is not None and mailbox:
+                self._pulls_next = False
+                if not self._pull_once():
+                    return
+            chunk = _take_joined(mailbox)
+            if chunk is None:
+                break
+            self._pulls_next = True
             if not self._write(chunk):
-                return
-            if self._sources is not None and mailbox and not self._pull_once():
                 return
         if self._in_flight is not None:  # who was told of a settled chunk came back, and wrote
             return

@@ -265,7 +265,6 @@ class Cursor(Generic[M]):
 
     def _arrived(self, page: HistoryPage) -> None:
         feed = self._feed
-        self._failures = 0
         if page.top.epoch != feed.epoch and not feed.adopt(page.top.epoch):
             feed.renew(page.top, ended=page.ended)
             return
@@ -283,15 +282,14 @@ class Cursor(Generic[M]):
                 return
             self.answer()
             self.after = feed.routed  # newer values have replaced all that was in between
-        if (
-            not self.member.ready
-        ):  # its socket is held back meanwhile: it keeps what it pulls at once
-            self._page = up_to(self._page[:PULL_MESSAGES], PULL_BYTES)
-            self._step = 1
+        self._failures = 0
         self.answer()
         if page.ended and page.top.offset == feed.routed:
             feed.finish()  # perhaps nobody came to say so
         self.member.resume(self)
+        if self._page:  # the socket is held back by something else: keep what is pulled at once
+            self._page = up_to(self._page[:PULL_MESSAGES], PULL_BYTES)
+            self._step = 1
 
     def _exists(self, top: Position) -> bool:
         """Judge the place that was asked for by where the store stands; return whether it exists."""

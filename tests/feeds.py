@@ -9,27 +9,36 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
-from actors.interfaces import HistoryPage
-from actors.messages import Frame
+from actors.feed import Feed
+from actors.interfaces import HistoryPage, Member, Source
+from actors.mailbox import Mailbox
+from actors.membership import Membership
+from actors.messages import Frame, Join, Leave, Publish, RoomMessage
 from actors.notices import Ended, Gap, Joined, Notice
+from actors.overflow import Overflow
 from actors.positions import Position
 from actors.publications import Publication
+from actors.receipts import Receipt
+from actors.ref import ActorRef
+from actors.replay import JoinReply, Replay
+from actors.room import RoomActor
+from actors.runtime import Runtime
 from actors.testing import TextEncoder
 from supervisor.codecs.json import JsonCodec
 from supervisor.errors import StoreUnavailable
 from supervisor.feeds import StoredRoom
 from supervisor.history.base import Entry, Retention
 from supervisor.history.memory import MemoryHistory
+from tests.actors.recording import FakeMember, RoomLog
 
-__all__ = ["JSON", "PLAIN", "ROOM", "WORDS", "Keeper", "Reader", "Words"]
+__all__ = ["JSON", "ROOM", "WORDS", "Keeper", "Kept", "Reader", "Viewer", "Words"]
 
 ROOM = "room"
 JSON = JsonCodec()
 """What the messages are kept in, and a format that has words for data alone."""
-PLAIN = JSON
 
 
 class Words(TextEncoder):
@@ -146,6 +155,81 @@ class Keeper:
             await self.gate.wait()
         if self.failing:
             raise StoreUnavailable("told to fail")
+
+
+class Viewer(FakeMember):
+    """A member that takes everything at once; its format is :class:`Words`."""
+
+    def __init__(self, identity: Hashable = None) -> None:
+        super().__init__(identity, WORDS)
+
+    def follow(self, source: Source) -> None:
+        super().follow(source)
+        self.resume(source)
+
+    def unfollow(self, source: Source) -> None:
+        if source in self.sources:
+            super().unfollow(source)
+
+
+class Kept:
+    """
+    A room that keeps its messages, and all that a test asks of it.
+
+    Attributes:
+        keeper: What it keeps.
+        membership: Its members.
+        feed: What it knows of them.
+        log: What it told its listener.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        keeper: Keeper | None = None,
+        *,
+        compact: bool = False,
+        space: int = 1000,
+        overflow: Overflow | None = None,
+        **how: Any,
+    ) -> None:
+        self.keeper = keeper or Keeper(compact=compact)
+        self.log = RoomLog()
+        self.membership: Membership[Member] = Membership()
+        overflow = overflow or (Overflow.CONFLATE if compact else Overflow.CURSOR)
+        self.feed: Feed[Member] = Feed(
+            ROOM,
+            self.keeper,
+            self.membership,
+            listener=self.log,
+            on_fault=self.log.fault,
+            runtime=runtime,
+            compact=compact,
+            overflow=overflow,
+            **how,
+        )
+        actor = RoomActor(
+            ROOM, self.membership, self.log, self.log.fault, overflow=overflow, feed=self.feed
+        )
+        mailbox = Mailbox[RoomMessage](space, overflow=Overflow.BLOCK)
+        self.ref: ActorRef[RoomMessage] = runtime.spawn(actor, mailbox, name=ROOM)
+
+    async def join(self, member: Member, **where: Any) -> JoinReply:
+        """Join, and wait for the answer."""
+        replay = Replay(**where) if where else None
+        return await self.ref.ask(Join(member, replay), timeout=60)
+
+    async def leave(self, member: Member) -> bool:
+        """Leave, and wait for the answer."""
+        return await self.ref.ask(Leave(member), timeout=60)
+
+    async def publish(self, *data: object, **what: Any) -> list[Receipt]:
+        """Keep each, have the room route it, and wait for the receipt."""
+        return [await self.route(await self.keeper.append(each, **what)) for each in data]
+
+    async def route(self, publication: Publication) -> Receipt:
+        """Have the room route what is kept, and wait for the receipt."""
+        return await self.ref.ask(Publish(publication), timeout=60)
 
 
 class Reader:

@@ -105,3 +105,48 @@ def test_a_snapshot_is_of_its_moment() -> None:
     membership.leave(member)
 
     assert snapshot == [member]
+
+
+def test_who_is_behind_is_a_member_and_no_part_of_a_fan_out() -> None:
+    """It counts, and is in a snapshot, but in no group."""
+    membership = Membership[FakeMember]()
+    live, behind = FakeMember(1), FakeMember(2)
+    membership.join(live)
+
+    assert membership.join(behind, behind=True) is True
+
+    assert [list(members) for _, members in membership.groups()] == [[live]]
+    assert membership.live() == [live]
+    assert membership.behind == 1
+    assert len(membership) == 2
+    assert behind in membership
+    assert membership.snapshot() == [live, behind]
+
+
+def test_who_is_behind_joins_and_leaves_once() -> None:
+    """As any other member."""
+    membership = Membership[FakeMember]()
+    member = FakeMember()
+    membership.join(member, behind=True)
+
+    assert membership.join(member) is False
+    assert membership.behind == 1
+    assert membership.leave(member) is True
+    assert membership.leave(member) is False
+    assert not membership
+
+
+def test_falling_behind_and_catching_up_are_no_join_and_no_leave() -> None:
+    """The member stays one; the last of a format takes the format with it."""
+    membership = Membership[FakeMember]()
+    member = FakeMember()
+    membership.join(member)
+
+    membership.fall_behind(member)
+    assert list(membership.groups()) == []
+    assert membership
+    membership.catch_up(member)
+
+    assert membership.live() == [member]
+    assert membership.behind == 0
+    assert len(membership) == 1
