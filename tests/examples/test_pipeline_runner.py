@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from pipeline.app import settings
 from pipeline.config import Config, Limits, Pipeline, Step
@@ -357,15 +358,17 @@ async def test_undeclared_pipeline_is_refused() -> None:
 
 
 async def test_run_whose_output_cannot_be_kept_fails() -> None:
-    """A run goes on to its end without what the store refuses, and fails with the reason."""
+    """A run goes on without what the store refuses, and fails with the reason; the log has it once."""
     declared = config(sh("one", "seq 5"), sh("two", "true"))
     full = FullStore(settings(declared.limits, None))
-    async with running(declared, supervisor=full) as bench:
-        run = await bench.ended(await bench.start())
+    with capture_logs() as logs:
+        async with running(declared, supervisor=full) as bench:
+            run = await bench.ended(await bench.start())
 
     assert run.detail == "one: 6 lines of output could not be kept"
     assert [step.state for step in run.steps] == [State.FAILED, State.SKIPPED]
     assert run.steps[0].exit_code == 0
+    assert [entry["event"] for entry in logs].count("run.unpublished") == 1
 
 
 async def test_restart_finds_runs_and_ends_what_was_under_way(tmp_path: Path) -> None:

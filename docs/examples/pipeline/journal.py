@@ -52,6 +52,7 @@ class Journal:
         self._run = run
         self._supervisor = supervisor
         self._published: dict[str, dict[str, Any]] = {}
+        self._failed = False
         self.clock = clock
         self.unkept = 0
 
@@ -106,7 +107,9 @@ class Journal:
         try:
             yield
         except Exception:
-            log.warning("run.unpublished", run=self._run.run, exc_info=True)
+            if not self._failed:  # once a run: there may be a hundred thousand lines
+                log.warning("run.unpublished", run=self._run.run, exc_info=True)
+            self._failed = True
 
 
 async def messages(
