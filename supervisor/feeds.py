@@ -91,7 +91,7 @@ def entry_of(publication: Publication, codec: JsonCodec) -> Entry:
     assert key is None or isinstance(key, str)  # the supervisor has checked that
     if frame is None:
         return Entry("", False, key, publication.removed, publication.expires)
-    return Entry(frame.payload, frame.encoded, key, False, publication.expires)
+    return _new(Entry, (frame.payload, frame.encoded, key, False, publication.expires))
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,8 +113,9 @@ class MemoryHistory:
         ``then`` is called before this returns, unless another thread is calling others: it goes on
         with this one.
         """
-        with self._lock:
-            outcome: Appended | Exception
+        outcome: Appended | Exception
+        self._lock.acquire()
+        try:
             try:
                 outcome = self._append(room, entry, retention, idempotency_key, expect_offset)
             except AppendRefused as error:
@@ -123,6 +124,8 @@ class MemoryHistory:
                 self._replies.append((then, outcome))
                 return
             self._replying = True
+        finally:
+            self._lock.release()
         self._reply(then, outcome)
 
     async def read(
@@ -237,11 +240,14 @@ class MemoryHistory:
                 threading.excepthook(
                     threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread()))
                 )
-            with self._lock:
+            self._lock.acquire()
+            try:
                 if not self._replies:
                     self._replying = False
                     return
                 then, outcome = self._replies.popleft()
+            finally:
+                self._lock.release()
 
 
 class _Room:
@@ -311,20 +317,16 @@ class _Room:
             self.touched = now
         if retention is not self.retention:
             self._change(retention, now)
-        payload = entry.payload
-        key = entry.key
-        if (isinstance(payload, bytes) or payload.isascii()) and key is None:
+        payload, encoded, key, removed, expires = entry
+        if key is None and (isinstance(payload, bytes) or payload.isascii()):
             size = len(payload)
         else:
             size = entry.size
         offset = self.top = self.top + 1
-        expires = entry.expires
-        if retention.compact and key is not None:
-            self._replace(key, offset, now, removed=entry.removed)
+        if key is not None and retention.compact:
+            self._replace(key, offset, now, removed=removed)
         self.offsets.append(offset)
-        self.records.append(
-            _new(Record, (offset, now, payload, entry.encoded, key, entry.removed, expires))
-        )
+        self.records.append(_new(Record, (offset, now, payload, encoded, key, removed, expires)))
         self.sizes.append(size)
         self.count += 1
         self.size += size
