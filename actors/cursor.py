@@ -65,6 +65,7 @@ class Cursor(Generic[M]):
 
     __slots__ = (
         "_asked",
+        "_conceded",
         "_doubtful",
         "_drain",
         "_dropped",
@@ -99,9 +100,8 @@ class Cursor(Generic[M]):
         self._replay = replay
         self._asked: Position | None = replay.since
         self._reason: GapReason | None = None
-        self._doubtful = (
-            False  # whether the store has to say if there is such a place as it asked for
-        )
+        self._doubtful = False  # whether the store has to say if the place that it asked for exists
+        self._conceded = 0  # what was lost before a snapshot: that is of no use to anybody
         self._unread = False  # whether the store has to say what is kept
         self._notices: list[Notice] = []
         self._page: list[Publication] = []
@@ -219,6 +219,7 @@ class Cursor(Generic[M]):
         else:
             self._notices.append(Gap(self._feed.room, 0, 0, reason))
             self.after = 0
+            self._conceded = 0
 
     def _stop_reading(self) -> None:
         if self._reading is not None:
@@ -273,7 +274,7 @@ class Cursor(Generic[M]):
             self.start()
             return
         lost = min(page.lost, feed.routed)  # what is not routed yet will come live
-        if lost > self.after and not self._skip_to(lost):
+        if lost > max(self.after, self._conceded) and not self._skip_to(lost):
             return
         self._page = [each for each in page.publications if each.position.offset <= feed.routed]
         if not self._page and self.after < feed.routed:
@@ -306,24 +307,35 @@ class Cursor(Generic[M]):
         return False
 
     def _skip_to(self, lost: int) -> bool:
-        """Go on after what is kept no longer; return whether the page that says so is of use."""
+        """
+        Go on after what is kept no longer; return whether the page that says so is of use.
+
+        In a compacted room there is no "after": older values may be kept, and what the member
+        knows of others may be wrong. It begins with all values that there are.
+        """
         feed = self._feed
+        self._conceded = lost
         if self._join is not None:
+            if feed.compact and self.after == 0:
+                return True
             if self._asked is not None and self._reason is None:
                 self._reason = GapReason.TRIMMED
-                self.after = max(feed.default_begin(), lost)
+                begin = feed.default_begin()
+                self.after = begin if feed.compact else max(begin, lost)
                 self.start()
                 return False
             self.after = lost
             return True
         self._notices.append(Gap(feed.room, self.after + 1, lost, GapReason.TRIMMED))
         feed.missed(self.member, lost - self.after)
-        self.after = lost
         if feed.close_on_gap:
             text = f"messages of {feed.room} up to {lost} are kept no longer"
             self.member.close(ExitReason(Ending.GAP, CloseCode.INSUFFICIENT_STATE, text))
             return False
-        return True
+        self.after = 0 if feed.compact else lost
+        if feed.compact:
+            self.member.resume(self)
+        return not feed.compact
 
     def _failed(self, error: Exception) -> None:
         feed = self._feed
