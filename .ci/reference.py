@@ -133,6 +133,7 @@ SECTIONS: dict[str, list[str]] = {
     "Sessions": ["Session", "RoomEndpoint"],
     "What rooms promise": ["RoomPolicy"],
     "What rooms keep": ["Position", "JoinReply", "GapReason", "HistorySlice", "KeptMessage"],
+    "Important messages": ["ImportantMessage"],
     "Drop-in managers": [
         "ConnectionManager",
         "TargetFirstConnectionManager",
@@ -155,6 +156,7 @@ NOT_FOR_APPLICATIONS = {
     "ClosedConnection.settle",
     "Connection.finished",
     "HistorySlice.of",
+    "ImportantMessage.of",
     "Receipt.lost",
     "Supervisor.find",
     "Supervisor.nodes",

@@ -190,7 +190,7 @@ class Cursor(Generic[M]):
         feed = self._feed
         recovered = None if self._asked is None else self._reason is None
         top = feed.position
-        join.answer(JoinReply(True, top, self.after, recovered, self._reason))
+        join.answer(JoinReply(True, top, self.after, recovered, self._reason, feed.ended))
         self._notices.insert(0, Joined(feed.room, top, self.after, recovered, self._reason))
 
     def leave(self) -> None:

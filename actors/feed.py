@@ -294,6 +294,16 @@ class Feed(Generic[M]):
                 self.renew(top)
             self._retire(epoch)
 
+    async def look_again(self) -> None:
+        """Find out whether another sequence has taken the place of this one, or none."""
+        try:
+            page = await self.history.look()
+        except Exception as error:  # noqa: BLE001 - it is reported; the next publication says more
+            self.fault(error)
+            return
+        if page.top.epoch != self.epoch:
+            self.renew(page.top, ended=page.ended)
+
     def adopt(self, epoch: str) -> bool:
         """Take an epoch if there is none yet; return whether there was none."""
         if self.epoch or epoch in self._former:
@@ -417,9 +427,12 @@ class Feed(Generic[M]):
     # What went wrong.
 
     def missed(self, member: M, count: int) -> None:
-        """Count messages that a member will never get; what a compacted room lost has no number."""
-        if not self.compact:
-            member.missed(count, DropReason.TRIMMED, self.label)
+        """
+        Count messages that a member will never get.
+
+        How many values a compacted room has lost is not known: a gap there counts for one.
+        """
+        member.missed(1 if self.compact else count, DropReason.TRIMMED, self.label)
 
     def fault(self, error: Exception) -> None:
         """Report a read that failed."""

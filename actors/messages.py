@@ -26,6 +26,7 @@ __all__ = [
     "Frame",
     "Join",
     "Leave",
+    "Look",
     "Message",
     "Publish",
     "Question",
@@ -255,5 +256,14 @@ class Publish(Question["Receipt"]):
         self.size = publication.size
 
 
-RoomMessage = Join | Leave | Publish
+class Look(Message):
+    """What the room keeps was removed, or exchanged: it is to look where it stands."""
+
+    __slots__ = ()
+
+    pinned = True
+    count = 0  # there is always space for it, too
+
+
+RoomMessage = Join | Leave | Publish | Look
 """What a room actor takes."""

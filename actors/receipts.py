@@ -38,6 +38,7 @@ class Receipt:
         dropped: Mapping[DropReason, int] = _NOTHING,
         evicted: int = 0,
         position: Position | None = None,
+        *,
         repeated: bool = False,
     ) -> None:
         self.accepted = accepted
@@ -65,6 +66,7 @@ class Receipt:
             dropped,
             self.evicted + other.evicted,
             self.position or other.position,
+            repeated=self.repeated or other.repeated,
         )
 
     def lost(self, count: int, reason: DropReason) -> Receipt:
@@ -90,6 +92,8 @@ class Receipt:
     def __repr__(self) -> str:
         dropped = {reason.value: count for reason, count in self.dropped.items()}
         kept = "" if self.position is None else f", position={self.position}"
+        if self.repeated:
+            kept += ", repeated=True"
         return f"Receipt(accepted={self.accepted}, dropped={dropped}, evicted={self.evicted}{kept})"
 
 

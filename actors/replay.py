@@ -46,6 +46,7 @@ class JoinReply:
         begins: Offset after which it gets all that is published.
         recovered: Whether it goes on exactly where it said; None if it did not say.
         reason: Why not, if not.
+        ended: Whether nothing more will come after what is kept.
     """
 
     joined: bool
@@ -53,6 +54,7 @@ class JoinReply:
     begins: int = 0
     recovered: bool | None = None
     reason: GapReason | None = None
+    ended: bool = False
 
     def __bool__(self) -> bool:
         return self.joined

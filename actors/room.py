@@ -30,7 +30,7 @@ from actors.feed import Feed
 from actors.interfaces import Encoder, FaultReporter, Member, RoomListener
 from actors.mailbox import Mailbox
 from actors.membership import Membership
-from actors.messages import Chunk, Join, Leave, Publish, RoomMessage
+from actors.messages import Chunk, Join, Leave, Look, Publish, RoomMessage
 from actors.overflow import DropReason, Offer, Overflow
 from actors.receipts import Receipt
 from actors.replay import JoinReply
@@ -130,6 +130,10 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
                 self._answer(fan_out)
                 break
             mailbox.take()
+            if isinstance(message, Look):
+                if feed is not None:
+                    return self._look_again(feed, mailbox)
+                continue
             try:
                 if isinstance(message, Join):
                     self._join(message)
@@ -151,6 +155,8 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
             self._end_if_empty(mailbox)
 
     def _turn_away(self, message: RoomMessage, error: Exception) -> None:
+        if isinstance(message, Look):
+            return  # it has looked
         if isinstance(message, Publish):
             message.answer(Receipt())  # it is kept
         elif isinstance(message, Leave):
@@ -170,6 +176,12 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
                 return self._look_for(self.feed, strange, mailbox)
         self._end_if_empty(mailbox)
         return None
+
+    async def _look_again(self, feed: Feed[M], mailbox: Mailbox[RoomMessage]) -> None:
+        await feed.look_again()
+        rest = self._rest(mailbox)
+        if rest is not None:
+            await rest
 
     async def _look_for(self, feed: Feed[M], epoch: str, mailbox: Mailbox[RoomMessage]) -> None:
         await feed.look_for(epoch)

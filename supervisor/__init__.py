@@ -50,6 +50,7 @@ from supervisor.errors import (  # noqa: E402
     UnsupportedSocket,
 )
 from supervisor.feeds import HistorySlice, KeptMessage  # noqa: E402
+from supervisor.important import ImportantMessage  # noqa: E402
 from supervisor.integrations.asgi import RoomEndpoint  # noqa: E402
 from supervisor.integrations.connection_manager import (  # noqa: E402
     ConnectionManager,
@@ -77,6 +78,7 @@ __all__ = [
     "FlatConnectionManager",
     "GapReason",
     "HistorySlice",
+    "ImportantMessage",
     "InvalidMessage",
     "InvalidPublication",
     "InvalidRoomName",

@@ -441,7 +441,7 @@ class Node:
             return
         if room == user_room(connection.user):
             if is_member:
-                self.inboxes.connected(connection)
+                self.inboxes.connected(connection, connection.room_names)
         elif is_member:
             self.inboxes.joined(connection, room)
         else:

@@ -21,7 +21,7 @@ from actors.feed import Feed
 from actors.interfaces import FaultReporter
 from actors.mailbox import Mailbox
 from actors.membership import Membership
-from actors.messages import Join, Leave, RoomMessage
+from actors.messages import Join, Leave, Look, RoomMessage
 from actors.overflow import DropReason, Overflow
 from actors.publications import Publication
 from actors.ref import ActorRef
@@ -320,6 +320,12 @@ class Rooms:
         room = self._rooms.get(name)
         if room is not None:
             room.ref.tell(Leave(connection.actor), at_once=True)
+
+    def look_again(self, name: Hashable) -> None:
+        """Have the room, if there is one, find out what it keeps now."""
+        room = self._rooms.get(name)
+        if room is not None:
+            room.ref.tell(Look(), at_once=True)
 
     def crashed(
         self, cell: Cell[Any], actor: RoomActor[Any], reason: ExitReason

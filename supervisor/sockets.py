@@ -99,7 +99,9 @@ async def refuse(websocket: Any, refusal: ConnectionRefused) -> None:
             "extensions", {}
         ):
             response = PlainTextResponse(
-                f"{refusal.reason}\n", refusal.status, headers={"Retry-After": "5"}
+                f"{refusal.reason}\n",
+                refusal.status,
+                headers={"Retry-After": "5"} if refusal.status in _PASSING else None,
             )
             await websocket.send_denial_response(response)
             await asyncio.sleep(DENIAL_PAUSE)
@@ -107,6 +109,10 @@ async def refuse(websocket: Any, refusal: ConnectionRefused) -> None:
             await websocket.close(refusal.code, refusal.reason)
     except Exception:  # noqa: BLE001, S110 - the client is gone already: it is refused all the same
         pass
+
+
+_PASSING = frozenset({429, 503})
+"""HTTP statuses of refusals that may be none a little later."""
 
 
 async def accept(websocket: Any, *, subprotocol: str | None, timeout: float) -> None:

@@ -573,14 +573,18 @@ class Supervisor:
         """
         Forget what ``room`` keeps; return whether there was anything.
 
-        What is published afterwards has another epoch; members are told then.
+        Members are told of a gap. What is published afterwards has another epoch.
 
         Raises:
             StoreUnavailable: If the history cannot be written.
             InvalidRoomName: If there can be no such room.
         """
         await self.open_stores()
-        return await self._stores.history.remove(room_name(room))
+        name = room_name(room)
+        removed = await self._stores.history.remove(name)
+        for node in self.nodes:
+            node.delivery.post(partial(node.rooms.look_again, name))
+        return removed
 
     # Looking.
 
