@@ -92,6 +92,11 @@ def _resolve(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
+def _kept(publication: Publication) -> bool:
+    """Whether a store has it, so that members that do not hear of it read it."""
+    return bool(publication.position.epoch)
+
+
 class Delivery:
     """The way into the rooms of one node; see :class:`supervisor.brokers.base.BrokerNode`."""
 
@@ -122,10 +127,18 @@ class Delivery:
                 Publish(publication, latch), timeout=self._settings.publish_timeout
             )
         except (MailboxFull, TimeoutError):
-            if not publication.position.offset:
+            if not _kept(publication):
                 raise
-            found.announce(publication)  # it is kept: the room reads it when it comes to it
+            found.announce(publication)  # the room reads it when it comes to it
             return Receipt(0, {DropReason.ROOM_FULL: len(found.membership)})
+        except (ActorStopped, MailboxClosed):
+            if not _kept(publication):
+                raise
+            return Receipt(0, {DropReason.ROOM_FAILED: len(found.membership)})
+        except asyncio.CancelledError:
+            if _kept(publication):  # whether or not it waits in the mailbox
+                found.announce(publication)
+            raise
         if latch is not None:
             await latch.wait(self._settings.flush_timeout)
             receipt = receipt.lost(latch.failed, DropReason.SEND_FAILED)
@@ -140,7 +153,7 @@ class Delivery:
             return
         with self._handing_over:
             if self._handed_over >= HANDED_OVER:
-                if publication.position.offset:  # it is kept: one of those before it says so
+                if _kept(publication):  # the next of those before it that arrives says so
                     self._announced[room] = publication
                     return
                 raise MailboxFull(f"{HANDED_OVER} publications wait for the loop of the node")
@@ -192,13 +205,15 @@ class Delivery:
     def _arrived(self, room: Hashable, publication: Publication) -> None:
         with self._handing_over:
             self._handed_over -= 1
-            announced = self._announced.pop(room, None) if self._announced else None
+            announced: dict[Hashable, Publication] = {}
+            if self._announced:
+                announced, self._announced = self._announced, announced
         try:
             self._tell(room, publication)
-            if announced is not None:
-                self._tell(room, announced)
         except MailboxFull:
             self._rooms.had_no_space(room)
+        for name, newest in announced.items():
+            self._tell(name, newest)
 
     def _tell(self, room: Hashable, publication: Publication) -> None:
         found = self._rooms.get(room)
@@ -206,7 +221,7 @@ class Delivery:
             return
         # Whoever waits for space came first: without that a flood from here would starve it.
         if found.ref.waiting or found.ref.tell(Publish(publication)) is Offer.FULL:
-            if publication.position.offset:
+            if _kept(publication):
                 found.announce(publication)
                 return
             raise MailboxFull(

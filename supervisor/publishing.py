@@ -334,6 +334,8 @@ def _check(
             f"room {room!r} is of the class status: a message there is the value of a key, "
             f"key=, which is a str, not {key!r}"
         )
+    if policy.feed == "status" and not _is_unicode(str(key)):
+        raise InvalidPublication(f"key= is text that UTF-8 can express, not {key!r}")
     if policy.feed in {"log", "alert"} and key is not None:
         raise InvalidPublication(
             f"room {room!r} is of the class {policy.feed}, where every message counts; key= is "
@@ -344,6 +346,14 @@ def _check(
             f"room {room!r} is of the class {policy.feed} and keeps its messages for all; "
             "exclude= is for event rooms"
         )
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class _Pending:
@@ -368,7 +378,10 @@ class _Pending:
     def done(self, outcome: Appended | Exception) -> None:
         """Take the outcome, in whatever thread the store has it."""
         self._outcome = outcome
-        if threading.get_ident() != self._thread and not self._answers.post(self._loop, self):
+        if threading.get_ident() == self._thread:
+            if self._future is not None:
+                self.wake()
+        elif not self._answers.post(self._loop, self):
             self.wake()
 
     async def outcome(self, timeout: float) -> Appended:
@@ -379,10 +392,15 @@ class _Pending:
                 async with asyncio.timeout(timeout):
                     await self._future
             except TimeoutError:
-                raise StoreUnavailable(
-                    f"the history has not answered within publish_timeout, {timeout:g} s; the "
-                    "message may be kept yet"
-                ) from None
+                if self._outcome is None:
+                    raise StoreUnavailable(
+                        f"the history has not answered within publish_timeout, {timeout:g} s; the "
+                        "message may be kept yet"
+                    ) from None
+            except asyncio.CancelledError:
+                if self._future.done() and not self._future.cancelled():
+                    self.wake()  # the outcome came in the same moment
+                raise
         self._claimed = True
         if isinstance(self._outcome, Exception):
             raise self._outcome

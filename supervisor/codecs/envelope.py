@@ -147,4 +147,9 @@ def _notice(notice: Notice) -> dict[str, Any]:
 
 
 def _dumps(data: dict[str, Any]) -> str:
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair in a key, which JSON can escape
+        text = json.dumps(data, separators=(",", ":"))
+    return text

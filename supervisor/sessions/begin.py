@@ -19,10 +19,10 @@ from supervisor.policies import RoomPolicies
 __all__ = ["Since", "Tail", "begin_in", "parse_position"]
 
 Since = Position | tuple[str, int] | str
-"""A position, or ``"EPOCH:OFFSET"`` from a client."""
+"""A position, or ``"EPOCH:OFFSET"`` from a client; empty if it has none."""
 
 Tail = int | str
-"""A number of messages, or its digits from a client."""
+"""A number of messages, or its digits from a client; empty if it gives none."""
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ def begin_in(
     counts: list[tuple[str, Tail]] = _by_room(tail, logs)
     for room, count in counts:
         begins[room] = Replay(tail=_tail(count))
-    if since is not None and not isinstance(since, Mapping) and len(keeping) > 1:
+    if _is_given(since) and not isinstance(since, Mapping) and len(keeping) > 1:
         text = f"a position is one of a single room, and {len(keeping)} of these keep messages"
         if isinstance(since, str):  # which a client may have made up
             raise ConnectionRefused(CloseCode.BAD_REQUEST, f"since: {text}", 400)
@@ -76,11 +76,16 @@ def begin_in(
     return begins
 
 
+def _is_given(value: object) -> bool:
+    """Whether anything is said: a client that has nothing to say may send an empty word."""
+    return value is not None and value != ""
+
+
 def _by_room(value: T | Mapping[str, T] | None, rooms: list[str]) -> list[tuple[str, T]]:
-    if value is None:
+    if value is None or not _is_given(value):
         return []
     if isinstance(value, Mapping):
-        return [(room, value[room]) for room in rooms if value.get(room) is not None]
+        return [(room, value[room]) for room in rooms if _is_given(value.get(room))]
     return [(room, value) for room in rooms]
 
 

@@ -659,9 +659,10 @@ async def test_members_without_space_get_what_a_crash_left_undone(runtime: Runti
 # Other policies.
 
 
+@pytest.mark.parametrize("stalls", [0, 50])
 @pytest.mark.parametrize("overflow", [Overflow.BLOCK, Overflow.DISCONNECT])
 async def test_what_waits_in_the_mailbox_comes_before_what_is_read(
-    runtime: Runtime, overflow: Overflow
+    runtime: Runtime, overflow: Overflow, stalls: int
 ) -> None:
     """A member that has to read what was missed gets what waits for it first."""
     room, transport = Kept(runtime, overflow=overflow), FakeTransport()
@@ -672,7 +673,7 @@ async def test_what_waits_in_the_mailbox_comes_before_what_is_read(
     await room.publish("newest")
     assert room.membership.behind == 1
 
-    for _ in range(50):
+    for _ in range(stalls):
         transport.resume(stalled=True)
         await settle()
     transport.resume()
