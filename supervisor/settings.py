@@ -88,10 +88,10 @@ class Settings(BaseSettings):
     """Longest time that a room waits for a client without space, with ``block``; then the client
     is closed with 3008."""
     slow_share: Share = 0.75
-    """Share of ``mailbox_messages`` and ``mailbox_bytes`` above which a client is behind; more than 0,
+    """Share of ``mailbox_messages`` and ``mailbox_bytes`` above which a client lags; more than 0,
     at most 1. Of a slow client no more than this is kept waiting."""
     slow_grace: Seconds = 5.0
-    """Time that a client may be behind without a break; then it is slow, until less than half of
+    """Time that a client may lag without a break; then it is slow, until less than half of
     ``slow_share`` waits for it."""
     room_mailbox_messages: Count = 10_000
     """Messages that may wait for one room before publishers wait."""
