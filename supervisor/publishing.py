@@ -388,24 +388,29 @@ class _Pending:
         """Return the outcome; who stops waiting leaves the rest to ``on_abandoned``."""
         if self._outcome is None:
             self._future = self._loop.create_future()
+            late = self._loop.call_later(timeout, self._give_up)  # cheaper than a context
             try:
-                async with asyncio.timeout(timeout):
-                    await self._future
-            except TimeoutError:
-                if self._outcome is None:
-                    raise StoreUnavailable(
-                        f"the history has not answered within publish_timeout, {timeout:g} s; the "
-                        "message may be kept yet"
-                    ) from None
+                await self._future
             except asyncio.CancelledError:
                 if self._future.done() and not self._future.cancelled():
                     self.wake()  # the outcome came in the same moment
                 raise
+            finally:
+                late.cancel()
+            if self._outcome is None:
+                raise StoreUnavailable(
+                    f"the history has not answered within publish_timeout, {timeout:g} s; the "
+                    "message may be kept yet"
+                )
         self._claimed = True
         if isinstance(self._outcome, Exception):
             raise self._outcome
         assert self._outcome is not None
         return self._outcome
+
+    def _give_up(self) -> None:
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
 
     def wake(self) -> None:
         """Let the one who waits go on; if nobody does any more, see to the rest."""
