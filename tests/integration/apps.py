@@ -26,7 +26,7 @@ from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from actors.connection import ConnectionActor
-from actors.overflow import Overflow
+from actors.overflow import DropReason, Overflow
 from actors.room import RoomActor
 from supervisor import (
     ClosedConnection,
@@ -35,6 +35,7 @@ from supervisor import (
     ConnectionRefused,
     NotRunning,
     Receipt,
+    RoomPolicy,
     Session,
     Supervisor,
 )
@@ -50,6 +51,9 @@ ENDED: deque[str] = deque(maxlen=100)
 
 MEDLEY = (0, 125, 126, 65_535, 65_536, 1 << 20)
 """Sizes on both sides of every length that a frame says in another way."""
+
+RING = 4 << 20
+"""Bytes that rooms keep whose names begin with ``ring-``."""
 
 released = asyncio.Event()
 """What parked endpoints wait for."""
@@ -81,6 +85,15 @@ SUPERVISORS = {
     ),
     "limited": Supervisor(max_connections=10, max_connections_per_user=2),
     "cramped": Supervisor(max_connections_per_ip=4, max_connections_per_room=3),
+    # Rooms that keep their messages. Its clients stall for a while, too.
+    "feeds": Supervisor(
+        rooms={
+            "log-*": RoomPolicy.log(history_size=200_000),
+            "ring-*": RoomPolicy.log(history_size=10_000, history_bytes=RING),
+            "status-*": RoomPolicy.status(),
+        },
+        send_timeout=30,
+    ),
 }
 
 # Endpoints, for the modern face.
@@ -126,6 +139,17 @@ async def session_json(websocket: WebSocket, name: str, room: str) -> None:
     async with SUPERVISORS[name].session(websocket, rooms=[room]) as session:
         while True:
             await session.send({"you said": await session.receive_json()})
+
+
+@sessions.websocket("/{name}/kept/{room}")
+async def session_kept(websocket: WebSocket, name: str, room: str) -> None:
+    """Listen to a room that keeps its messages, from where the client says."""
+    query = websocket.query_params
+    async with SUPERVISORS[name].session(
+        websocket, rooms=[room], since=query.get("since"), tail=query.get("tail")
+    ) as session:
+        async for _ in session:
+            pass
 
 
 @sessions.websocket("/{name}/parked/{room}")
@@ -503,6 +527,38 @@ async def publish(
         if pause:
             await asyncio.sleep(pause)
     return {"accepted": receipt.accepted, "lost": sum(receipt.dropped.values())}
+
+
+@control.post("/publish-keys/{name}/{room}")
+async def publish_keys(name: str, room: str, keys: int, count: int, rate: float) -> float:
+    """Publish ``count`` values of ``keys`` keys, ``rate`` in a second; return how long it took."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for number in range(count):
+        await SUPERVISORS[name].publish(room, {"n": number}, key=f"k{number % keys}")
+        if number % 100 == 99:
+            await asyncio.sleep(max(0.0, began + number / rate - loop.time()))
+    return loop.time() - began
+
+
+@control.get("/mailboxes/{name}/{room}")
+async def mailboxes(name: str, room: str) -> list[dict[str, int]]:
+    """Tell of the mailboxes of the members of a room: what waits, what did at most, what was missed."""
+    found = [member.actor.statistics() for member in SUPERVISORS[name].members(room)]
+    return [
+        {
+            "depth": each.depth,
+            "peak": each.peak_depth,
+            "trimmed": each.dropped.get(DropReason.TRIMMED, 0),
+        }
+        for each in found
+    ]
+
+
+@control.post("/forget/{name}/{room}")
+async def forget(name: str, room: str) -> None:
+    """Forget what a room keeps."""
+    await SUPERVISORS[name].remove_history(room)
 
 
 @control.post("/publish-bytes/{name}/{room}")
