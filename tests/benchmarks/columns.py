@@ -64,6 +64,7 @@ COLUMNS = {
     ),
     Kind.REPLAY: (
         Column("replay_rate", "lines/s while nobody publishes", "lines/s alone", "{:,.0f}"),
+        Column("line_us", "server CPU per line, µs", "CPU µs/line", "{:.2f}"),
         Column("live_rate", "lines/s beside the others", "lines/s beside", "{:,.0f}"),
         Column("alone_ms", "the others' p99 without it, ms", "p99 without ms"),
         Column("beside_ms", "beside it, ms", "p99 beside ms"),

@@ -277,10 +277,11 @@ class Runner:
     async def _replay(self, scenario: Scenario, peer: Peer) -> Row:
         session = await self._session(peer, self.options.members, scenario)
         joiner = Joiner(session, scenario.kept(self.options.shrink))
-        busy = time.process_time()
+        busy, spent = time.process_time(), session.server.process.cpu_seconds()
         began = time.monotonic()
         alone = [await joiner.join() for _ in range(CHURNS)]
         busy = (time.process_time() - busy) / (time.monotonic() - began)
+        spent = session.server.process.cpu_seconds() - spent
         count = max(20, round(2 * self.options.seconds * scenario.rate))
         p99: dict[bool, list[float]] = {False: [], True: []}
         beside: list[float] = []
@@ -298,6 +299,7 @@ class Runner:
         without, with_joiner = (statistics.median(p99[joins]) for joins in (False, True))
         values = {
             "replay_rate": statistics.median(alone),
+            "line_us": spent / (CHURNS * scenario.kept(self.options.shrink)) * 1e6,
             "live_rate": statistics.median(beside),
             "alone_ms": without,
             "beside_ms": with_joiner,

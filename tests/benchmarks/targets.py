@@ -84,6 +84,16 @@ def _median(scenario: str, peer: str, value: str) -> Callable[[Results], float |
     return lambda results: results.median(scenario, peer, value)
 
 
+def _per_second(scenario: str, peer: str, micros: str) -> Callable[[Results], float | None]:
+    """Return how many a second of the server's CPU allows, of what takes so many microseconds."""
+
+    def rate(results: Results) -> float | None:
+        each = results.median(scenario, peer, micros)
+        return 1e6 / each if each else None
+
+    return rate
+
+
 def _ratio(scenario: str, value: str, ours: str, other: str) -> Callable[[Results], float | None]:
     """Return ours divided by the other's."""
 
@@ -262,6 +272,7 @@ def _keeping() -> Iterator[Target]:
             at_most=False,
             value=_median("replay", peer, "replay_rate"),
             unit="/s",
+            by_cpu=_per_second("replay", peer, "line_us"),
             members=(LINES,),
             section=KEEPING,
         )

@@ -103,6 +103,7 @@ VALUES = (
     "publishers_rate",
     "store_rate",
     "replay_rate",
+    "line_us",
     "raised_ms",
 )
 
