@@ -374,7 +374,9 @@ class _Room:
             self.count = count - 1
             self.size -= self.sizes[head]
             head += 1
-            if len(records) > 2 * count + _SPARSE or (count > 1 and records[head] is None):
+            if len(records) > 2 * count + _SPARSE or (
+                head < len(records) and records[head] is None
+            ):
                 self._skip_holes(head)
                 head = self.head
             else:

@@ -147,6 +147,17 @@ async def test_a_full_room_does_not_grow(entry: Entry, compact: bool) -> None:
     assert len(room.tombstones) <= 10
 
 
+async def test_a_room_that_kept_nothing_is_used_again() -> None:
+    """Also when its newest record came too late to be kept, and the others had to go."""
+    clock = Clock()
+    history = MemoryHistory(clock=clock)
+    await history.append("a", Entry("1"), ALL)
+    await history.append("a", Entry("late", expires=clock() - 1.0), Retention(records=0))
+    await history.append("a", Entry("3"), ALL)
+
+    assert [record.payload for record in (await history.read("a")).records] == ["3"]
+
+
 async def test_idempotency_keys_are_forgotten() -> None:
     """Those that are too old, also in rooms that are only read."""
     clock = Clock()
