@@ -5,6 +5,7 @@ A store has, for each room, a sequence of records: an epoch, and offsets that co
 hole. What is kept of it is bounded by number, bytes and age, oldest gone first. A *compacted* room
 keeps, of all records with the same key, only the newest; its offsets count on all the same, so
 "everything after offset 7" is at once the changes since then and, after 0, the newest values of all.
+That a key has no value any more is such a change: a *tombstone*, which is remembered for a while.
 
 The supervisor appends before it publishes, and room actors read: what a member missed is always
 what the store has after that member's offset.
@@ -54,7 +55,8 @@ class Entry(NamedTuple):
         encoded: Whether the payload is the JSON text of other data.
         key: In a compacted room, whose newest value this is; None is kept like a log's record.
         removed: Whether it says that the key has no value any more; its payload is empty.
-        expires: When the record stops being worth anything: Unix time in seconds; None: never.
+        expires: When the record stops being worth anything: Unix time in seconds; None: never. A
+            compacted room does not keep it of tombstones.
     """
 
     payload: str | bytes
@@ -77,6 +79,10 @@ def _utf8(text: str) -> int:
 class Record(NamedTuple):
     """
     An entry in its place; a tuple, because pages are made of hundreds of them.
+
+    A record goes when it expires. In a compacted room one with a key becomes a tombstone instead,
+    at the same offset: ``removed``, without a payload and without ``expires``. It may have replaced
+    an older value, which those who were away meanwhile would keep for ever.
 
     Attributes:
         offset: Its number in the room, from 1.
@@ -103,7 +109,8 @@ class Retention:
         size: Bytes kept, payloads and keys; the newest record is kept however large it is.
         age: Seconds that a record is kept.
         compact: Whether only the newest record of each key is kept.
-        tombstone_age: Seconds that a compacted room remembers that a key was removed.
+        tombstone_age: Seconds that a compacted room remembers that a key was removed, or that its
+            value expired: from that moment, or from the append of a value that came too late.
         meta_age: Seconds after the last append that the epoch and the offset are remembered,
             records or not; then the room is unknown. Should be longer than ``age``.
     """
@@ -139,7 +146,8 @@ class RoomState:
             nothing of.
         lost: Offset of the newest record that the bounds have cost; 0 if none. Whoever has seen
             this offset or a later one has missed nothing. Records that were replaced by their
-            key, or expired, do not count; tombstones that were forgotten do.
+            key do not count, nor do those that expired and left no tombstone; tombstones that
+            were forgotten do.
         ended: Whether nothing more will be appended.
         records: Records that are kept.
         size: Bytes that they count for.
@@ -160,7 +168,7 @@ class Page:
     Attributes:
         records: In the order that was asked for.
         state: Where the room stood.
-        more: Whether the room has further records in that direction.
+        more: Whether there are more of the range that was asked for, in that direction.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -173,8 +181,9 @@ class History(Protocol):
     Keeps records. Thread-safe: supervisors with several event loops use one store.
 
     Rooms are named by ``str``. Promises, for every room: offsets are contiguous, in the order of
-    the appends; what was read once under an epoch is never something else later; a read sees
-    every append that was done before it; a record that ``"written"`` confirmed is there after the
+    the appends; what was read once under an epoch is never something else later, but for values
+    that expire; a read sees every append that was done before it, and nothing that has gone by
+    then; a record that ``"written"`` confirmed is there after the
     process was killed, and if a record that somebody may have seen is not, the epoch is another.
 
     Waiting is bounded by the store. Cancelling a wait undoes nothing.

@@ -16,7 +16,7 @@ import threading
 import time
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from actors.positions import NOWHERE, Position
 from supervisor.errors import AppendRefused, LogEnded, OffsetConflict
@@ -297,10 +297,9 @@ class _Room:
         self.records: list[Record | None] = []
         self.sizes: list[int] = []
         self.keys: dict[str, int] = {}  # offset of the newest record; in a compacted room only
-        self.tombstones: OrderedDict[int, float] = OrderedDict()  # by offset: when; same there
-        self.expiries: list[
-            tuple[float, int]
-        ] = []  # a heap; those of records that went stay a while
+        # Heaps of times and offsets; those of records that went stay a while.
+        self.expiries: list[tuple[float, int]] = []
+        self.tombstones: list[tuple[float, int]] = []  # since when; in a compacted room only
         self.recent: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
     def repeats(self, idempotency_key: str, now: float) -> int | None:
@@ -315,23 +314,28 @@ class _Room:
             now = self.touched  # the clock was put back
         else:
             self.touched = now
+        payload, encoded, key, removed, expires = entry
+        if key is not None and self.retention.compact:
+            self.trim(now)  # what has gone by now is not replaced
         if retention is not self.retention:
             self._change(retention, now)
-        payload, encoded, key, removed, expires = entry
         if key is None and (isinstance(payload, bytes) or payload.isascii()):
             size = len(payload)
         else:
             size = entry.size
         offset = self.top = self.top + 1
         if key is not None and retention.compact:
-            self._replace(key, offset, now, removed=removed)
+            self._replace(key, offset)
+            if removed:
+                expires = None
+                self._note(self.tombstones, now, offset)
         self.offsets.append(offset)
         self.records.append(_new(Record, (offset, now, payload, encoded, key, removed, expires)))
         self.sizes.append(size)
         self.count += 1
         self.size += size
         if expires is not None:
-            self._note_expiry(expires, offset)
+            self._note(self.expiries, expires, offset)
         if self.expiries or self.tombstones or self.recent:
             self.trim(now)
         else:
@@ -340,19 +344,38 @@ class _Room:
 
     def trim(self, now: float) -> None:
         """Drop what is not kept at ``now``."""
-        expiries = self.expiries
-        while expiries and expiries[0][0] <= now:
-            offset = heapq.heappop(expiries)[1]
-            place = self._place(offset)
-            if place is not None:
-                if offset in self.tombstones:
-                    self.lost = max(self.lost, offset)
-                self._drop(place)
+        if self.expiries:
+            self._expire(now)
         if self.tombstones:
             self._forget_tombstones(now - self.retention.tombstone_age)
         if self.recent:
             self._forget_keys(now)
         self._lose_oldest(now)
+
+    def _expire(self, now: float) -> None:
+        """Drop the records that have expired, or make tombstones of them."""
+        expiries = self.expiries
+        while expiries and expiries[0][0] <= now:
+            expired, offset = heapq.heappop(expiries)
+            place = self._place(offset)
+            if place is None:
+                continue
+            record = self.records[place]
+            assert record is not None
+            if record.expires is None:
+                continue  # a tombstone by now
+            if record.key is None or not self.retention.compact:
+                self._drop(place)
+            else:
+                self._bury(place, record)
+                self._note(self.tombstones, max(expired, record.time), offset)
+
+    def _bury(self, place: int, record: Record) -> None:
+        """Make a tombstone of a value."""
+        size = Entry("", key=record.key).size
+        self.size -= self.sizes[place] - size
+        self.sizes[place] = size
+        self.records[place] = record._replace(payload="", encoded=False, removed=True, expires=None)
 
     def _lose_oldest(self, now: float) -> None:
         """Drop the records that the bounds cost."""
@@ -408,24 +431,19 @@ class _Room:
         top = Position(self.epoch, self.top)
         return RoomState(top, self.lost, self.ended, self.count, self.size)
 
-    def _replace(self, key: str, offset: int, now: float, *, removed: bool) -> None:
+    def _replace(self, key: str, offset: int) -> None:
         """Drop the record that had the key, and note who has it now."""
         place = self._place(self.keys.get(key, 0))
         if place is not None:
             self._drop(place)
         self.keys[key] = offset
-        if removed:
-            self.tombstones[offset] = now
 
-    def _note_expiry(self, expires: float, offset: int) -> None:
-        if len(self.expiries) > 2 * self.count + _SPARSE:
-            self.expiries = [(r.expires, r.offset) for r in self._kept() if r.expires is not None]
-            heapq.heapify(self.expiries)
-        else:
-            heapq.heappush(self.expiries, (expires, offset))
-
-    def _kept(self) -> Iterator[Record]:
-        return (record for record in self.records if record is not None)
+    def _note(self, heap: list[tuple[float, int]], when: float, offset: int) -> None:
+        """Remember when something happens to a record; one thing in each heap."""
+        if len(heap) > 2 * self.count + _SPARSE:
+            heap[:] = [noted for noted in heap if self._place(noted[1]) is not None]
+            heapq.heapify(heap)
+        heapq.heappush(heap, (when, offset))
 
     def _place(self, offset: int) -> int | None:
         """Return where the record is; None if it is no longer kept."""
@@ -443,7 +461,6 @@ class _Room:
         self.size -= self.sizes[place]
         if self.keys and record.key is not None:
             del self.keys[record.key]
-            self.tombstones.pop(record.offset, None)
         self._skip_holes(self.head)
 
     def _skip_holes(self, head: int) -> None:
@@ -465,14 +482,13 @@ class _Room:
             self.head = 0
 
     def _forget_tombstones(self, since: float) -> None:
-        while self.tombstones:
-            offset = next(iter(self.tombstones))
-            if self.tombstones[offset] > since:
-                return
+        tombstones = self.tombstones
+        while tombstones and tombstones[0][0] <= since:
+            offset = heapq.heappop(tombstones)[1]
             place = self._place(offset)
-            assert place is not None
-            self.lost = max(self.lost, offset)
-            self._drop(place)
+            if place is not None:
+                self.lost = max(self.lost, offset)
+                self._drop(place)
 
     def _forget_keys(self, now: float) -> None:
         while self.recent:
@@ -487,11 +503,22 @@ class _Room:
         if retention.compact is not self.retention.compact:
             self.keys.clear()
             self.tombstones.clear()
-            for record in list(self._kept()) if retention.compact else ():
-                if record.key is not None:
-                    self._replace(record.key, record.offset, record.time, removed=record.removed)
+            if retention.compact:
+                self._compact()
         self.retention = retention
         self.bounds = _bounds(retention)
+
+    def _compact(self) -> None:
+        """Drop all but the newest record of each key."""
+        for record in [record for record in self.records if record is not None]:
+            if record.key is None:
+                continue
+            self._replace(record.key, record.offset)
+            if record.removed:
+                place = self._place(record.offset)
+                assert place is not None
+                self.records[place] = record._replace(expires=None)
+                self._note(self.tombstones, record.time, record.offset)
 
 
 def _bounds(retention: Retention) -> tuple[float, float, float]:

@@ -16,8 +16,10 @@ from supervisor.history.base import Page, Record, RoomState
 from supervisor.history.tables import (
     BYTES,
     ENCODED,
+    KEY_SIZE,
     REMOVED,
     ROOM_COLUMNS,
+    TOMBSTONE,
     Going,
     RoomRow,
     find_going,
@@ -77,10 +79,13 @@ def read_page(
     if asked is None or not state.records or asked.after >= room.top:
         return Page([], state)
     which = "room = :room AND offset > :after AND offset < :before"
-    if going.records:
-        which += " AND (expires IS NULL OR expires > :now)"
+    expired = "0"
+    if room.due <= now:
+        stays = "expires IS NULL OR expires > :now"
         if room.compact:
-            which += " AND NOT (flags & 8 AND time <= :since)"
+            stays += " OR key IS NOT NULL AND max(time, expires) > :since"
+            expired = "(key IS NOT NULL AND expires <= :now AND NOT flags & 8)"
+        which += f" AND ({stays})"
     values = {
         "room": room.id,
         "after": max(asked.after, going.first - 1),
@@ -91,7 +96,8 @@ def read_page(
     order = "offset DESC" if asked.reverse else "offset"
     # First how many, without touching what may be large: most often all that were asked for.
     sizes = (
-        f"(SELECT size FROM history_records WHERE {which}"  # noqa: S608 - constants
+        f"(SELECT CASE WHEN {expired} THEN {KEY_SIZE} ELSE size END AS size"  # noqa: S608 - constants
+        f" FROM history_records WHERE {which}"
         f" ORDER BY {order} LIMIT {asked.limit + 1})"
     )
     there, size = connection.execute(
@@ -108,8 +114,10 @@ def read_page(
     if not count:
         return Page([], state, bool(there))
     (found,) = connection.execute(
-        "SELECT json_group_array(json_array(offset, time, flags, expires, key,"  # noqa: S608 - constants
-        " CASE WHEN flags & 4 THEN hex(payload) ELSE payload END))"
+        "SELECT json_group_array(json_array(offset, time,"  # noqa: S608 - constants
+        f" CASE WHEN {expired} THEN {REMOVED | TOMBSTONE} ELSE flags END,"
+        f" CASE WHEN {expired} OR flags & 8 THEN NULL ELSE expires END, key,"
+        f" CASE WHEN {expired} THEN '' WHEN flags & 4 THEN hex(payload) ELSE payload END))"
         f" FROM (SELECT * FROM history_records WHERE {which} ORDER BY {order} LIMIT {count})",
         values,
     ).fetchone()

@@ -21,6 +21,7 @@ from supervisor.history.base import Retention
 __all__ = [
     "BYTES",
     "ENCODED",
+    "KEY_SIZE",
     "NEVER",
     "REMOVED",
     "REPEAT_COLUMNS",
@@ -42,7 +43,13 @@ NEVER = 2**63 - 1
 _EVER = float(2**62)  # so that two of them can be added
 
 ENCODED, REMOVED, BYTES, TOMBSTONE = 1, 2, 4, 8
-"""Bits of the column ``flags``; a tombstone is a removed record with a key."""
+"""
+Bits of the column ``flags``. A tombstone is a record that says that a key of a compacted room has no
+value; its column ``expires`` says since when.
+"""
+
+KEY_SIZE = "length(CAST(key AS BLOB))"
+"""Bytes that a tombstone counts for."""
 
 ROOM_COLUMNS = (
     "id, name, epoch, top, lost, ended, records, size, touched, due, unsure,"
@@ -72,8 +79,11 @@ SCHEMA = (
     ) WITHOUT ROWID
     """,
     "CREATE INDEX history_keys ON history_records (room, key) WHERE key IS NOT NULL",
-    "CREATE INDEX history_expiries ON history_records (room, expires) WHERE expires IS NOT NULL",
-    "CREATE INDEX history_tombstones ON history_records (room, time) WHERE flags & 8",
+    """
+    CREATE INDEX history_expiries ON history_records (room, expires)
+    WHERE expires IS NOT NULL AND NOT flags & 8
+    """,
+    "CREATE INDEX history_tombstones ON history_records (room, expires) WHERE flags & 8",
     """
     CREATE TABLE history_repeats (
         room INTEGER NOT NULL, key TEXT NOT NULL, time INTEGER NOT NULL, offset INTEGER NOT NULL,
@@ -200,7 +210,7 @@ class Going(NamedTuple):
     Attributes:
         first: Records before this offset are too old.
         records: Records that go, of any age.
-        size: Their bytes.
+        size: Their bytes, and those of the values that tombstones come in the place of.
         lost: See :class:`supervisor.history.base.RoomState`, once they have gone.
     """
 
@@ -208,6 +218,26 @@ class Going(NamedTuple):
     records: int
     size: int
     lost: int
+
+
+_STAYS = "(key IS NOT NULL AND max(time, expires) > :since)"  # an expired value, as a tombstone
+
+# Which records, whether one goes, its bytes that go, and whether it is lost. Expired ones are not
+# lost when they are too old, too; tombstones are, however they go. (`+offset`: by the other index.)
+_GOING = (
+    ("offset < :first", "1", "size", "expires IS NULL OR expires > :now"),
+    ("+offset >= :first AND NOT flags & 8 AND expires <= :now", "1", "size", "0"),
+)
+_GOING_COMPACTED = (
+    ("offset < :first", "1", "size", "key IS NOT NULL OR expires IS NULL OR expires > :now"),
+    (
+        "+offset >= :first AND NOT flags & 8 AND expires <= :now",
+        f"NOT {_STAYS}",
+        f"CASE WHEN {_STAYS} THEN size - {KEY_SIZE} ELSE size END",
+        f"key IS NOT NULL AND NOT {_STAYS}",
+    ),
+    ("+offset >= :first AND flags & 8 AND expires <= :since", "1", "size", "1"),
+)
 
 
 def find_going(connection: sqlite3.Connection, room: RoomRow, now: int) -> Going:
@@ -222,21 +252,10 @@ def find_going(connection: sqlite3.Connection, room: RoomRow, now: int) -> Going
             (room.id, now - room.age),
         ).fetchone()
         first = row[0] if row else room.top + 1
-    tombstone = f"{room.compact} AND flags & 8"
     values = {"room": room.id, "first": first, "now": now, "since": now - room.tombstone_age}
-    for which, loses in (
-        # Expired ones first: they are not lost, but tombstones are, however they go.
-        ("offset < :first", f"expires IS NULL OR expires > :now OR {tombstone}"),
-        ("offset >= :first AND expires <= :now", tombstone),
-        (
-            "offset >= :first AND flags & 8 AND time <= :since AND (expires IS NULL OR expires > :now)",
-            "1",
-        ),
-    ):
-        if ":since" in which and not room.compact:
-            continue
+    for which, goes, shrinks, loses in _GOING_COMPACTED if room.compact else _GOING:
         more, bytes_, newest = connection.execute(
-            "SELECT count(*), coalesce(sum(size), 0),"  # noqa: S608 - constants
+            f"SELECT coalesce(sum({goes}), 0), coalesce(sum({shrinks}), 0),"  # noqa: S608 - constants
             f" max(CASE WHEN {loses} THEN offset ELSE 0 END)"
             f" FROM history_records WHERE room = :room AND {which}",
             values,

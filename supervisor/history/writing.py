@@ -23,6 +23,7 @@ from supervisor.history.base import IDEMPOTENCY_PERIOD, Appended, Durability, En
 from supervisor.history.tables import (
     BYTES,
     ENCODED,
+    KEY_SIZE,
     NEVER,
     REMOVED,
     REPEAT_COLUMNS,
@@ -150,6 +151,7 @@ class RoomWriter:
         self._group += 1
         self._load({work.room for work in works})
         self._load_repeats(works)
+        self._trim_compacted(works, now)
         unsettled: set[int] = set()  # rooms with appends that are told after the commit only
         for work in works:
             room = self._rooms.get(work.room)
@@ -229,16 +231,18 @@ class RoomWriter:
         payload, encoded, key, removed, expires = entry
         flags = ENCODED if encoded else 0
         if removed:
-            flags |= REMOVED if key is None else REMOVED | TOMBSTONE
+            flags |= REMOVED
         if isinstance(payload, bytes):
             flags |= BYTES
         moment = room.touched
+        until = None
         if room.compact and key is not None:
             self._replace(room, key)
-            if removed:
-                room.due = min(room.due, moment + room.tombstone_age)
-        until = None
-        if expires is not None:
+        if room.compact and key is not None and removed:
+            flags |= TOMBSTONE
+            until = moment
+            room.due = min(room.due, moment + room.tombstone_age)
+        elif expires is not None:
             until = micros(expires)
             room.due = min(room.due, until)
         if room.age is not None and not room.records:
@@ -287,6 +291,12 @@ class RoomWriter:
             room.due = 0  # to be found out
             if room.compact and not was_compact:
                 self._compact(room)
+            elif was_compact and not room.compact:
+                self._connection.execute(
+                    "UPDATE history_records SET flags = flags & ~8, expires = NULL"
+                    " WHERE room = ? AND flags & 8",
+                    (room.id,),
+                )
         room.retention = retention
 
     def _compact(self, room: RoomRow) -> None:
@@ -295,6 +305,11 @@ class RoomWriter:
             "DELETE FROM history_records WHERE room = ?1 AND key IS NOT NULL AND offset NOT IN"
             " (SELECT max(offset) FROM history_records WHERE room = ?1 AND key IS NOT NULL"
             " GROUP BY key)",
+            (room.id,),
+        )
+        self._connection.execute(
+            "UPDATE history_records SET flags = flags | 8, expires = time"
+            " WHERE room = ? AND key IS NOT NULL AND flags & 2",
             (room.id,),
         )
         room.records, room.size = self._count("room = ?", room.id)
@@ -357,24 +372,23 @@ class RoomWriter:
         records, size = self._connection.execute(query, values).fetchone()
         return records, size
 
+    def _trim_compacted(self, works: Sequence[Work], now: int) -> None:
+        """Drop what has gone by now before it is replaced: it is lost."""
+        for name in {work.room for work in works}:
+            room = self._rooms.get(name)
+            if room is not None and room.compact and room.due <= now:
+                self._trim(room, now)
+
     def _trim(self, room: RoomRow, now: int) -> None:
         """Drop what the room does not keep at ``now``."""
         if room.due <= now:
             going = find_going(self._connection, room, now)
-            if going.records:
-                for which, value in (
-                    ("offset < ?", going.first),
-                    ("expires <= ?", now),
-                    *(
-                        [("flags & 8 AND time <= ?", now - room.tombstone_age)]
-                        if room.compact
-                        else []
-                    ),
-                ):
-                    self._connection.execute(
-                        f"DELETE FROM history_records WHERE room = ? AND {which}",  # noqa: S608 - constants
-                        (room.id, value),
-                    )
+            self._delete(room, "offset < ?", going.first)
+            if room.compact:
+                self._bury(room, now)
+            self._delete(room, "NOT flags & 8 AND expires <= ?", now)
+            if room.compact:
+                self._delete(room, "flags & 8 AND expires <= ?", now - room.tombstone_age)
             room.records -= going.records
             room.size -= going.size
             room.lost = going.lost
@@ -384,6 +398,21 @@ class RoomWriter:
             self._lose(room, room.records - room.most, 0)
         if room.largest is not None and room.size > room.largest and room.records > 1:
             self._lose(room, 0, room.size - room.largest)
+
+    def _bury(self, room: RoomRow, now: int) -> None:
+        """Make tombstones of the values that have expired."""
+        self._connection.execute(
+            f"UPDATE history_records SET flags = {REMOVED | TOMBSTONE}, payload = '',"  # noqa: S608 - constants
+            f" size = {KEY_SIZE}, expires = max(time, expires)"
+            " WHERE room = ? AND NOT flags & 8 AND expires <= ? AND key IS NOT NULL",
+            (room.id, now),
+        )
+
+    def _delete(self, room: RoomRow, which: str, value: int) -> None:
+        self._connection.execute(
+            f"DELETE FROM history_records WHERE room = ? AND {which}",  # noqa: S608 - constants
+            (room.id, value),
+        )
 
     def _lose(self, room: RoomRow, records: int, size: int) -> None:
         """Drop the oldest, so many or of so many bytes; the newest stays for the sake of bytes."""
@@ -414,13 +443,11 @@ class RoomWriter:
     def _due(self, room: RoomRow) -> int:
         """Return when something of the room goes by time next."""
         dues = [room.touched + room.meta_age]
+        next_expiry = "SELECT min(expires) FROM history_records WHERE room = ?"
         for query, age in (
             ("SELECT time FROM history_records WHERE room = ? ORDER BY offset LIMIT 1", room.age),
-            ("SELECT min(expires) FROM history_records WHERE room = ? AND expires IS NOT NULL", 0),
-            (
-                "SELECT min(time) FROM history_records WHERE room = ? AND flags & 8",
-                room.tombstone_age if room.compact else None,
-            ),
+            (f"{next_expiry} AND expires IS NOT NULL AND NOT flags & 8", 0),
+            (f"{next_expiry} AND flags & 8", room.tombstone_age if room.compact else None),
         ):
             if age is not None:
                 (first,) = self._connection.execute(query, (room.id,)).fetchone() or (None,)

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from actors.positions import NOWHERE, Position
@@ -74,6 +75,7 @@ async def check_history(make_history: _MakeHistory, *, durable: bool = False) ->
         _keeps_what_was_appended,
         _keeps_an_age,
         _drops_what_has_expired,
+        _remembers_which_keys_have_expired,
         _forgets_tombstones,
         _bounds_a_compacted_room,
         _appends_once,
@@ -287,6 +289,61 @@ async def _drops_what_has_expired(history: History, clock: _Clock) -> None:
     reverse = await history.read("a", reverse=True, limit=1)
     assert [r.offset for r in reverse.records] == [5], f"{reverse}"
     assert reverse.more, f"expired records are no more of a page than of the room: {reverse}"
+
+
+async def _remembers_which_keys_have_expired(history: History, clock: _Clock) -> None:
+    start = clock()
+    for number in (1, 2):
+        expires = None if number == 1 else start + 10.0
+        for key in ("k", "ü", None):
+            await history.append("a", Entry(f"{number}", key=key, expires=expires), _NEWEST)
+    clock.now += 10.0
+    page = await history.read("a", after=3)
+    back = await history.read("a", after=3, reverse=True, limit=1, size=0)
+    await history.append("a", Entry("3", key="ü"), _NEWEST)
+    anew = await history.read("a", after=3)
+    clock.now += 59.0
+    still = await history.read("a")
+    clock.now += 1.0
+    gone = await history.read("a")
+
+    assert page.records == [
+        Record(offset, start, "", encoded=False, key=key, removed=True, expires=None)
+        for offset, key in ((4, "k"), (5, "ü"))
+    ], f"an expired value of a key becomes a tombstone, one without a key goes: {page.records}"
+    assert page.state == replace(page.state, lost=0, records=3, size=4), (
+        f"a tombstone counts for its key, and nothing is lost: {page.state}"
+    )
+    assert (back.records, back.more) == (page.records[1:], True), f"in pages, too: {back}"
+    assert [(r.offset, r.payload) for r in anew.records] == [(4, ""), (7, "3")], (
+        f"a new value takes the place of the tombstone: {anew.records}"
+    )
+    assert [r.offset for r in still.records] == [3, 4, 7], (
+        f"it is remembered for its time from when it expired: {still.records}"
+    )
+    assert [r.offset for r in gone.records] == [3, 7], f"and then goes: {gone.records}"
+    assert gone.state.lost == 4, f"a tombstone that was forgotten is lost: {gone.state}"
+
+    await history.append("b", Entry("1", key="k"), _NEWEST)
+    await history.append("b", Entry("2", key="k", expires=clock() - 3600.0), _NEWEST)
+    clock.now += 59.0
+    late = await history.read("b")
+    await history.append("b", Entry("", key="k", removed=True, expires=clock() + 1.0), _NEWEST)
+    clock.now += 59.0
+    explicit = await history.read("b")
+    clock.now += 1.0
+    assert [(r.offset, r.removed) for r in late.records] == [(2, True)], (
+        f"what comes too late removes its key from then on: {late.records}"
+    )
+    assert [(r.offset, r.removed, r.expires) for r in explicit.records] == [(3, True, None)], (
+        f"a tombstone itself does not expire: {explicit.records}"
+    )
+    assert (await history.state("b")).lost == 3, "but it is forgotten after its time"
+
+    await history.append("c", Entry("1", key="k", expires=clock() + 10.0), _NEWEST)
+    await history.append("c", Entry("2", key="l"), replace(_NEWEST, age=30.0))
+    clock.now += 30.0
+    assert (await history.state("c")).lost == 2, "a room's age takes tombstones, too"
 
 
 async def _keeps_the_newest_of_each_key(history: History) -> None:

@@ -116,6 +116,18 @@ class Late(MemoryHistory):
         return replace(page, records=page.records[:-1])
 
 
+class Traceless(MemoryHistory):
+    """Shows tombstones at the moment of the append only: not those of values that have expired."""
+
+    async def read(self, room: str, **options: Any) -> Page:
+        page = await super().read(room, **options)
+        if room not in self._rooms or not self._rooms[room].retention.compact:
+            return page
+        now = self._clock()
+        records = [record for record in page.records if not record.removed or record.time == now]
+        return replace(page, records=records)
+
+
 class Flattening(MemoryHistory):
     """Makes text of everything."""
 
@@ -171,12 +183,13 @@ class Amnesiac(MemoryHistory):
         (OneEpoch, "an epoch of its own"),
         (SameEpoch, "another epoch"),
         (Late, "a read sees"),
+        (Traceless, "becomes a tombstone"),
         (Flattening, "what was appended"),
         (lambda clock: Keeping(clock=clock, records=None), "newest records are kept"),
         (lambda clock: Keeping(clock=clock, size=None), "bytes are bounded"),
         (lambda clock: Keeping(clock=clock, age=None), "16 and 12 s go"),
         (lambda clock: Keeping(clock=clock, compact=False), "newest of each key"),
-        (lambda clock: Keeping(clock=clock, tombstone_age=1e9), "after its time it goes"),
+        (lambda clock: Keeping(clock=clock, tombstone_age=1e9), "and then goes"),
         (lambda clock: Keeping(clock=clock, meta_age=1e9), "in the end the room is unknown"),
         (lambda clock: Deaf(clock=clock, ignored="idempotency_key"), "is a repetition"),
         (lambda clock: Deaf(clock=clock, ignored="expect_offset"), "is an OffsetConflict"),

@@ -57,9 +57,12 @@ class ModelRoom:
         self.retention = Retention()
         self.epoch: str | None = None
         self.keys: dict[str, tuple[float, int]] = {}
+        self.gone: dict[int, float] = {}  # by offset: since when a key has no value
 
     def append(self, entry: Entry, retention: Retention, now: float) -> None:
         self.touched = max(now, self.touched)
+        if retention.compact is not self.retention.compact:
+            self.gone.clear()
         self.retention = retention
         self.top += 1
         self.records.append(
@@ -80,19 +83,32 @@ class ModelRoom:
         if kept.compact:
             newest = {r.key: r.offset for r in self.records if r.key is not None}
             self.records = [r for r in self.records if r.key is None or newest[r.key] == r.offset]
+            self.records = [self.buried(r, now) for r in self.records]
         for record in list(self.records):
-            tombstone = kept.compact and record.removed and record.key is not None
-            expired = record.expires is not None and record.expires <= now
-            if expired or (tombstone and record.time + kept.tombstone_age <= now):
-                self.records.remove(record)
-                if tombstone:
+            if kept.compact and record.removed and record.key is not None:
+                if self.gone[record.offset] + kept.tombstone_age <= now:
+                    self.records.remove(record)
                     self.lost = max(self.lost, record.offset)
+            elif record.expires is not None and record.expires <= now:
+                self.records.remove(record)
         while self.records and (
             (kept.records is not None and len(self.records) > kept.records)
             or (kept.size is not None and len(self.records) > 1 and self.size > kept.size)
             or (kept.age is not None and self.records[0].time + kept.age <= now)
         ):
             self.lost = max(self.lost, self.records.pop(0).offset)
+
+    def buried(self, record: Record, now: float) -> Record:
+        """Return what a compacted room keeps of a record."""
+        if record.key is None:
+            return record
+        if record.removed:
+            self.gone.setdefault(record.offset, record.time)
+            return record._replace(expires=None)
+        if record.expires is not None and record.expires <= now:
+            self.gone[record.offset] = max(record.expires, record.time)
+            return record._replace(payload="", encoded=False, removed=True, expires=None)
+        return record
 
     @property
     def size(self) -> int:
