@@ -296,12 +296,16 @@ class Feed(Generic[M]):
 
     async def look_again(self) -> None:
         """Find out whether another sequence has taken the place of this one, or none."""
-        try:
-            page = await self.history.look()
-        except Exception as error:  # noqa: BLE001 - it is reported; the next publication says more
-            self.fault(error)
-            return
-        if page.top.epoch != self.epoch:
+        while True:
+            known = self.epoch
+            try:
+                page = await self.history.look()
+            except Exception as error:  # noqa: BLE001 - it is reported; the next publication says more
+                self.fault(error)
+                return
+            if self.epoch == known:  # else a member has found out more meanwhile
+                break
+        if page.top.epoch != known and not self.adopt(page.top.epoch):
             self.renew(page.top, ended=page.ended)
 
     def adopt(self, epoch: str) -> bool:

@@ -303,11 +303,12 @@ class Reader:
             return
         assert reason == "trimmed"
         if self._compact:
-            assert last >= first > self.offset, (first, last, self.offset)
+            assert last >= first, self.got
+            self.offset = self.begins = 0  # what it knows may be wrong: all values come again
+            self.values = {}
         else:
-            assert first == self.offset + 1, (first, self.offset)
-            assert last >= first
-        self.offset = last
+            assert last >= first == self.offset + 1, self.got
+            self.offset = last
 
     def _message(self, epoch: str, offset: int, key: str, value: str | None) -> None:
         place = f"{epoch}:{offset} after {self.epoch}:{self.offset} in {self.got}"

@@ -13,7 +13,7 @@ from actors.cell import Cell
 from actors.cursor import Cursor
 from actors.errors import ActorStopped
 from actors.exits import CloseCode, Ending, ExitReason
-from actors.messages import Join, Leave, Publish
+from actors.messages import Join, Leave, Look, Publish
 from actors.notices import GapReason
 from actors.overflow import DropReason, Offer, Overflow
 from actors.positions import NOWHERE, Position
@@ -590,6 +590,41 @@ async def test_a_publisher_is_believed_when_the_store_cannot_be_asked(runtime: R
     assert str(member.payloads[-1]).endswith(":1 =3")
     assert [what for what, _ in room.log.faults] == ["history.read"]
     room.keeper.failing = False
+
+
+async def test_a_look_that_takes_long_does_not_bring_back_what_is_over(runtime: Runtime) -> None:
+    """What a member has found out meanwhile is newer than what the room asked for."""
+    room, member = await kept(runtime, 3), Viewer()
+    await room.join(Viewer("other"))
+    await room.keeper.history.remove("room")
+    await room.keeper.append(4)
+    room.keeper.after = 50.0
+    room.ref.tell(Look())
+    await asyncio.sleep(40)
+    await room.keeper.history.remove("room")
+    newest = await room.keeper.append(5)
+    room.keeper.after = 0.0
+    room.feed.renew(newest.position)  # as a page that a member reads has it done
+
+    await asyncio.sleep(100)
+    await room.join(member)
+    await room.publish(6)
+
+    assert room.feed.epoch == newest.position.epoch
+    assert numbers(member.payloads) == [1, 2]
+
+
+async def test_looking_for_the_first_message_is_no_gap(runtime: Runtime) -> None:
+    """Members of a room without messages miss nothing when it has some."""
+    room, member = Kept(runtime), Viewer()
+    await room.join(member)
+    first = await room.keeper.append(1)
+
+    room.ref.tell(Look())
+    await settle()
+    await room.route(first)
+
+    assert member.payloads == ["joined :0 after 0 None None", f"{first.position} =1"]
 
 
 # Crashes.

@@ -25,7 +25,7 @@ from actors.feed import Feed
 from actors.interfaces import Member
 from actors.mailbox import Mailbox
 from actors.membership import Membership
-from actors.messages import Join, Leave, Publish, RoomMessage
+from actors.messages import Join, Leave, Look, Publish, RoomMessage
 from actors.overflow import Offer, Overflow
 from actors.publications import Publication
 from actors.replay import JoinReply, Replay
@@ -232,10 +232,15 @@ class FeedMachine(RuleBasedStateMachine):
         self.ended = True
         self.run(work, settled=settled)
 
-    @rule()
-    def forget_all(self) -> None:
+    @rule(told=st.booleans(), settled=st.booleans())
+    def forget_all(self, told: bool, settled: bool) -> None:
+        async def work() -> None:
+            await self.keeper.history.remove(ROOM)
+            if told:
+                self.ref.tell(Look())
+
         self.ended = False
-        self.run(lambda: self.keeper.history.remove(ROOM))
+        self.run(work, settled=settled)
 
     # Members.
 
