@@ -326,7 +326,7 @@ async def test_a_full_disk_is_said_and_tried_again(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Writes raise StoreUnavailable while there is no space, and succeed once there is."""
-    monkeypatch.setattr("supervisor.sqlite.RETRY_AFTER", 0.05)
+    monkeypatch.setattr("supervisor.sqlite.writer.RETRY_AFTER", 0.05)
     file = make_file(path)
     await file.open()
     await file.call(set_most_pages(10))
@@ -493,7 +493,7 @@ async def test_it_knows_how_it_was_left(
     for boot in boots:
         name = path.with_name("boot")
         name.write_text(boot)
-        monkeypatch.setattr("supervisor.sqlite.BOOT_ID", name)
+        monkeypatch.setattr("supervisor.sqlite.opening.BOOT_ID", name)
         file = make_file(path, prepare=lambda _, stop: stops.append(stop))
         await file.open()
         if not clean:
@@ -509,7 +509,7 @@ async def test_it_knows_how_it_was_left(
 
 async def test_an_older_sqlite_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """open() says which version is needed."""
-    monkeypatch.setattr("supervisor.sqlite.OLDEST_SQLITE", (4, 0, 0))
+    monkeypatch.setattr("supervisor.sqlite.opening.OLDEST_SQLITE", (4, 0, 0))
 
     with pytest.raises(StoreUnavailable, match=r"4\.0\.0 is needed"):
         await make_file(path).open()

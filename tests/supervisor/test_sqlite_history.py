@@ -141,7 +141,7 @@ async def test_appends_to_a_full_disk_are_refused(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The room is as it was, can be read, and goes on once there is space."""
-    monkeypatch.setattr("supervisor.sqlite.RETRY_AFTER", 0.05)
+    monkeypatch.setattr("supervisor.sqlite.writer.RETRY_AFTER", 0.05)
     disk = SmallDisk(path)
     history = disk.history
     await history.open()
@@ -167,7 +167,7 @@ async def test_what_was_told_and_not_written_costs_the_epoch(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody may have seen the record that is not there; also once it is opened again."""
-    monkeypatch.setattr("supervisor.sqlite.RETRY_AFTER", 0.05)
+    monkeypatch.setattr("supervisor.sqlite.writer.RETRY_AFTER", 0.05)
     disk = SmallDisk(path)
     history = disk.history
     await history.open()
@@ -198,7 +198,7 @@ async def test_what_was_told_and_not_written_costs_the_epoch(
     history.append_nowait("b", Entry("2"), ALL, then=lambda outcome: done.set())
     await asyncio.to_thread(done.wait)
     monkeypatch.undo()
-    monkeypatch.setattr("supervisor.sqlite.RETRY_AFTER", 0.0)
+    monkeypatch.setattr("supervisor.sqlite.writer.RETRY_AFTER", 0.0)
 
     assert told == [Appended((first.position.epoch, 2))]  # type: ignore[arg-type]
     renamed = await history.state("a")
