@@ -3,35 +3,31 @@ The history that is kept in the memory of the process, and is gone with it.
 
 The default store of a supervisor, and what others fall back to. Nothing waits: an append is done
 when it returns, without suspension. What the bounds of a room cost is dropped at its next append
-or read, and a few other rooms are looked after on the way, so that forgotten ones go, too.
+or read, and a few other rooms are looked after on the way, so that forgotten ones go, too. How the
+records of a room lie is said in :mod:`supervisor.history.room`.
 """
 
 from __future__ import annotations
 
-import heapq
-import math
-import secrets
 import sys
 import threading
 import time
-from bisect import bisect_left, bisect_right
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 
 from actors.positions import NOWHERE, Position
 from supervisor.errors import AppendRefused, LogEnded, OffsetConflict
 from supervisor.history.base import (
-    IDEMPOTENCY_PERIOD,
     PAGE_BYTES,
     PAGE_RECORDS,
     Appended,
     Durability,
     Entry,
     Page,
-    Record,
     Retention,
     RoomState,
 )
+from supervisor.history.room import Room
 
 __all__ = ["MemoryHistory"]
 
@@ -40,9 +36,6 @@ SWEEP_EVERY = 16
 
 SWEEP_ROOMS = 32
 """Rooms that are looked at each time: twice as many as appends can make in between."""
-
-_SPARSE = 64
-"""Places that may be empty before a list is made dense again."""
 
 _new = tuple.__new__  # a named tuple's own constructor costs twice as much
 
@@ -62,8 +55,8 @@ class MemoryHistory:
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._rooms: dict[str, _Room] = {}
-        self._round: deque[_Room] = deque()
+        self._rooms: dict[str, Room] = {}
+        self._round: deque[Room] = deque()
         self._appends = 0
         self._replies: deque[tuple[Then, Appended | Exception]] = deque()
         self._replying = False
@@ -200,7 +193,7 @@ class MemoryHistory:
             room.recent[idempotency_key] = (now, offset)
         return _new(Appended, (_new(Position, (room.epoch, offset)), False))
 
-    def _find(self, name: str, now: float) -> _Room | None:
+    def _find(self, name: str, now: float) -> Room | None:
         room = self._rooms.get(name)
         if room is None:
             return None
@@ -210,12 +203,12 @@ class MemoryHistory:
         room.trim(now)
         return room
 
-    def _make(self, name: str, retention: Retention, now: float) -> _Room:
-        room = self._rooms[name] = _Room(name, retention, now)
+    def _make(self, name: str, retention: Retention, now: float) -> Room:
+        room = self._rooms[name] = Room(name, retention, now)
         self._round.append(room)
         return room
 
-    def _forget(self, room: _Room) -> None:
+    def _forget(self, room: Room) -> None:
         del self._rooms[room.name]
         room.forgotten = True  # and leaves the round when its turn comes
 
@@ -248,281 +241,3 @@ class MemoryHistory:
                 then, outcome = self._replies.popleft()
             finally:
                 self._lock.release()
-
-
-class _Room:
-    """
-    The records of one room, in three lists side by side.
-
-    ``records`` has holes where one was replaced or has expired; ``head`` is the first place that
-    has none. Its ``offsets`` never have holes, so that places are found by bisection.
-    """
-
-    __slots__ = (
-        "bounds",
-        "count",
-        "ended",
-        "epoch",
-        "expiries",
-        "forgotten",
-        "head",
-        "keys",
-        "lost",
-        "name",
-        "offsets",
-        "recent",
-        "records",
-        "retention",
-        "size",
-        "sizes",
-        "tombstones",
-        "top",
-        "touched",
-    )
-
-    def __init__(self, name: str, retention: Retention, now: float) -> None:
-        self.name = name
-        self.epoch = secrets.token_hex(8)
-        self.retention = retention
-        self.bounds = _bounds(retention)
-        self.top = 0
-        self.lost = 0
-        self.ended = False
-        self.forgotten = False
-        self.touched = now  # when the newest record came: the time of records never decreases
-        self.count = 0
-        self.size = 0
-        self.head = 0
-        self.offsets: list[int] = []
-        self.records: list[Record | None] = []
-        self.sizes: list[int] = []
-        self.keys: dict[str, int] = {}  # offset of the newest record; in a compacted room only
-        # Heaps of times and offsets; those of records that went stay a while.
-        self.expiries: list[tuple[float, int]] = []
-        self.tombstones: list[tuple[float, int]] = []  # since when; in a compacted room only
-        self.recent: OrderedDict[str, tuple[float, int]] = OrderedDict()
-
-    def repeats(self, idempotency_key: str, now: float) -> int | None:
-        """Return the offset that was appended with this key; None if there is none."""
-        self._forget_keys(now)
-        first = self.recent.get(idempotency_key)
-        return None if first is None else first[1]
-
-    def append(self, entry: Entry, retention: Retention, now: float) -> int:
-        """Append and trim; return the offset."""
-        if now < self.touched:
-            now = self.touched  # the clock was put back
-        else:
-            self.touched = now
-        payload, encoded, key, removed, expires = entry
-        if key is not None and self.retention.compact:
-            self.trim(now)  # what has gone by now is not replaced
-        if retention is not self.retention:
-            self._change(retention, now)
-        if key is None and (isinstance(payload, bytes) or payload.isascii()):
-            size = len(payload)
-        else:
-            size = entry.size
-        offset = self.top = self.top + 1
-        if key is not None and retention.compact:
-            self._replace(key, offset)
-            if removed:
-                expires = None
-                self._note(self.tombstones, now, offset)
-        self.offsets.append(offset)
-        self.records.append(_new(Record, (offset, now, payload, encoded, key, removed, expires)))
-        self.sizes.append(size)
-        self.count += 1
-        self.size += size
-        if expires is not None:
-            self._note(self.expiries, expires, offset)
-        if self.expiries or self.tombstones or self.recent:
-            self.trim(now)
-        else:
-            self._lose_oldest(now)
-        return offset
-
-    def trim(self, now: float) -> None:
-        """Drop what is not kept at ``now``."""
-        if self.expiries:
-            self._expire(now)
-        if self.tombstones:
-            self._forget_tombstones(now - self.retention.tombstone_age)
-        if self.recent:
-            self._forget_keys(now)
-        self._lose_oldest(now)
-
-    def _expire(self, now: float) -> None:
-        """Drop the records that have expired, or make tombstones of them."""
-        expiries = self.expiries
-        while expiries and expiries[0][0] <= now:
-            expired, offset = heapq.heappop(expiries)
-            place = self._place(offset)
-            if place is None:
-                continue
-            record = self.records[place]
-            assert record is not None
-            if record.expires is None:
-                continue  # a tombstone by now
-            if record.key is None or not self.retention.compact:
-                self._drop(place)
-            else:
-                self._bury(place, record)
-                self._note(self.tombstones, max(expired, record.time), offset)
-
-    def _bury(self, place: int, record: Record) -> None:
-        """Make a tombstone of a value."""
-        size = Entry("", key=record.key).size
-        self.size -= self.sizes[place] - size
-        self.sizes[place] = size
-        self.records[place] = record._replace(payload="", encoded=False, removed=True, expires=None)
-
-    def _lose_oldest(self, now: float) -> None:
-        """Drop the records that the bounds cost."""
-        most, largest, age = self.bounds
-        since = now - age
-        records = self.records
-        head = self.head
-        while (count := self.count) and (
-            count > most or (self.size > largest and count > 1) or records[head][1] <= since  # type: ignore[index]  # no hole
-        ):
-            if self.offsets[head] > self.lost:
-                self.lost = self.offsets[head]
-            if self.keys:
-                self._drop(head)
-                head = self.head
-                continue
-            # Where a full room's appends come by: what _drop() does, without the calls.
-            records[head] = None
-            self.count = count - 1
-            self.size -= self.sizes[head]
-            head += 1
-            if len(records) > 2 * count + _SPARSE or (
-                head < len(records) and records[head] is None
-            ):
-                self._skip_holes(head)
-                head = self.head
-            else:
-                self.head = head
-
-    def page(
-        self, after: int, before: int | None, limit: int, size: int, *, reverse: bool
-    ) -> tuple[list[Record], bool]:
-        """Return the records of a page, and whether there are more of that range."""
-        limit = min(limit, PAGE_RECORDS)
-        size = min(size, PAGE_BYTES)
-        start = bisect_right(self.offsets, after, self.head)
-        stop = len(self.offsets)
-        if before is not None:
-            stop = bisect_left(self.offsets, before, start)
-        found: list[Record] = []
-        for place in range(stop - 1, start - 1, -1) if reverse else range(start, stop):
-            record = self.records[place]
-            if record is None:
-                continue
-            size -= self.sizes[place]
-            if len(found) >= limit or (size < 0 and found):
-                return found, True
-            found.append(record)
-        return found, False
-
-    def state(self) -> RoomState:
-        """Return where the room stands."""
-        top = Position(self.epoch, self.top)
-        return RoomState(top, self.lost, self.ended, self.count, self.size)
-
-    def _replace(self, key: str, offset: int) -> None:
-        """Drop the record that had the key, and note who has it now."""
-        place = self._place(self.keys.get(key, 0))
-        if place is not None:
-            self._drop(place)
-        self.keys[key] = offset
-
-    def _note(self, heap: list[tuple[float, int]], when: float, offset: int) -> None:
-        """Remember when something happens to a record; one thing in each heap."""
-        if len(heap) > 2 * self.count + _SPARSE:
-            heap[:] = [noted for noted in heap if self._place(noted[1]) is not None]
-            heapq.heapify(heap)
-        heapq.heappush(heap, (when, offset))
-
-    def _place(self, offset: int) -> int | None:
-        """Return where the record is; None if it is no longer kept."""
-        place = bisect_left(self.offsets, offset, self.head)
-        if place < len(self.offsets) and self.offsets[place] == offset and self.records[place]:
-            return place
-        return None
-
-    def _drop(self, place: int) -> None:
-        """Make a hole of a record."""
-        record = self.records[place]
-        assert record is not None
-        self.records[place] = None
-        self.count -= 1
-        self.size -= self.sizes[place]
-        if self.keys and record.key is not None:
-            del self.keys[record.key]
-        self._skip_holes(self.head)
-
-    def _skip_holes(self, head: int) -> None:
-        """Move the head on to a record, and be dense again where there are more holes than those."""
-        records = self.records
-        length = len(records)
-        while head < length and records[head] is None:
-            head += 1
-        self.head = head
-        count = self.count
-        if length > 2 * count + _SPARSE:
-            if length - head == count:
-                del records[:head], self.offsets[:head], self.sizes[:head]
-            else:
-                kept = [place for place, record in enumerate(records) if record is not None]
-                self.offsets = [self.offsets[place] for place in kept]
-                self.sizes = [self.sizes[place] for place in kept]
-                records[:] = [records[place] for place in kept]
-            self.head = 0
-
-    def _forget_tombstones(self, since: float) -> None:
-        tombstones = self.tombstones
-        while tombstones and tombstones[0][0] <= since:
-            offset = heapq.heappop(tombstones)[1]
-            place = self._place(offset)
-            if place is not None:
-                self.lost = max(self.lost, offset)
-                self._drop(place)
-
-    def _forget_keys(self, now: float) -> None:
-        while self.recent:
-            key = next(iter(self.recent))
-            if self.recent[key][0] + IDEMPOTENCY_PERIOD > now:
-                return
-            del self.recent[key]
-
-    def _change(self, retention: Retention, now: float) -> None:
-        """Be kept in another way; what is not kept by now must not come back."""
-        self.trim(now)
-        if retention.compact is not self.retention.compact:
-            self.keys.clear()
-            self.tombstones.clear()
-            if retention.compact:
-                self._compact()
-        self.retention = retention
-        self.bounds = _bounds(retention)
-
-    def _compact(self) -> None:
-        """Drop all but the newest record of each key."""
-        for record in [record for record in self.records if record is not None]:
-            if record.key is None:
-                continue
-            self._replace(record.key, record.offset)
-            if record.removed:
-                place = self._place(record.offset)
-                assert place is not None
-                self.records[place] = record._replace(expires=None)
-                self._note(self.tombstones, record.time, record.offset)
-
-
-def _bounds(retention: Retention) -> tuple[float, float, float]:
-    """Return the bounds by number, size and age, infinite where there is none."""
-    bounds = (retention.records, retention.size, retention.age)
-    most, size, age = (math.inf if bound is None else bound for bound in bounds)
-    return most, size, age
