@@ -1,5 +1,5 @@
 """
-What a room tells a member about the room itself, beside its messages.
+What a member is told about a room, or an inbox, beside its messages.
 
 Only a wire format that has words for it says it; to the others it is nothing. Whoever
 publishes sends data, never these.
@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from actors.positions import Position
 
-__all__ = ["Ended", "Gap", "GapReason", "Joined", "Notice"]
+__all__ = ["Ended", "Gap", "GapReason", "Joined", "Notice", "Settled"]
 
 
 class GapReason(StrEnum):
@@ -79,5 +79,17 @@ class Ended:
     offset: int
 
 
-Notice = Joined | Gap | Ended
-"""What a room may tell a member about itself."""
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """
+    Important messages that need no acknowledgement any more: somebody gave it, or they were given up.
+
+    Attributes:
+        ids: Theirs.
+    """
+
+    ids: tuple[str, ...]
+
+
+Notice = Joined | Gap | Ended | Settled
+"""What a member may be told beside messages."""

@@ -33,6 +33,7 @@ class Box:
         size: What their payloads count for, or a little more: bytes, or characters.
         settled: Ids to be settled in the store.
         worn_out: Ids to be given up in the store.
+        news: Ids of messages that are settled, which clients are to be told.
         delivered: Deliveries to be counted in the store.
         unread: Whether the store may have messages that were not offered to the machine.
         reading: Whether it is being asked for them.
@@ -46,6 +47,7 @@ class Box:
         "giving",
         "machine",
         "messages",
+        "news",
         "reading",
         "rings",
         "settled",
@@ -63,6 +65,7 @@ class Box:
         self.size = 0
         self.settled: dict[str, None] = {}
         self.worn_out: dict[str, None] = {}
+        self.news: list[str] = []
         self.delivered: dict[str, int] = {}
         self.unread = False
         self.reading = False

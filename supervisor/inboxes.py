@@ -19,7 +19,9 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from functools import partial
 from itertools import islice
 
+from actors.interfaces import Encoder
 from actors.messages import Chunk, Frame
+from actors.notices import Settled
 from actors.overflow import Offer
 from actors.receipts import FlushLatch
 from actors.runtime import Runtime
@@ -315,6 +317,8 @@ class Inboxes:
         box.giving = True
         machine, now = box.machine, self._runtime.clock()
         try:
+            if box.news:
+                self._tell_settled(box)
             machine.advance(now)
             while (giving := machine.take(now)) is not None:
                 self._give(box, giving)
@@ -332,6 +336,19 @@ class Inboxes:
             self._drop(box)
         elif box.unsaved or box.wants_messages:
             self._work.want(box.user)
+
+    def _tell_settled(self, box: Box) -> None:
+        """Say which messages are settled to all clients whose formats have words for that."""
+        notice, box.news = Settled(tuple(box.news)), []
+        chunks: dict[Encoder, Chunk | None] = {}
+        for connection in list(box.machine.receivers):
+            encoder = connection.actor.encoder
+            if encoder not in chunks:
+                frame = encoder.notice(notice)
+                chunks[encoder] = None if frame is None else Chunk((frame,), feed="alert")
+            chunk = chunks[encoder]
+            if chunk is not None:
+                connection.actor.deliver(chunk)
 
     def _go_on_soon(self, box: Box) -> None:
         """Go on in the next turn of the loop, when whoever calls has finished."""
@@ -451,7 +468,7 @@ class Inboxes:
         for id in ids:
             box.worn_out.pop(id, None)
             box.delivered.pop(id, None)
-        box.machine.settle(ids)
+        box.news += box.machine.settle(ids)
 
     # ---------------------------------------------------------------------------------- the store
 

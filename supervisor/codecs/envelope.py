@@ -10,6 +10,7 @@ does not apply is absent::
     {"joined": {"room", "epoch", "offset", "begins", "recovered", "reason"}}
     {"gap": {"room", "from", "to", "reason"}}
     {"end": {"room", "offset"}}
+    {"settled": [ID, ...]}                            need no acknowledgement any more
 
 ``str`` and other data stand under ``data``; ``bytes``, which JSON has no words for, stand under
 ``base64`` there, and under ``data`` in MessagePack.
@@ -23,7 +24,7 @@ from typing import Any
 
 from actors.interfaces import Encoder
 from actors.messages import Frame
-from actors.notices import Gap, Joined, Notice
+from actors.notices import Gap, Joined, Notice, Settled
 from actors.publications import Publication
 from supervisor.codecs.json import JsonCodec
 from supervisor.codecs.msgpack import MessagePackCodec
@@ -140,6 +141,8 @@ def _notice(notice: Notice) -> dict[str, Any]:
         if notice.reason is not None:
             joined["reason"] = notice.reason
         return {"joined": joined}
+    if isinstance(notice, Settled):
+        return {"settled": list(notice.ids)}
     if isinstance(notice, Gap):
         gap = {"room": notice.room, "from": notice.first, "to": notice.last}
         return {"gap": {**gap, "reason": notice.reason}}

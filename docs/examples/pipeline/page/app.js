@@ -12,7 +12,6 @@ const $ = (id) => document.getElementById(id);
 const runs = new Map(); // id -> the run, as the list has it
 const rows = new Map(); // id -> its list item
 const alerts = new Map(); // id of the message -> its list item
-const tabs = new BroadcastChannel("acknowledged"); // of this browser
 let pipelines = [];
 let selected = null; // { id, run, steps, lines, complete, feed }
 let skew = 0; // server's clock minus ours, in seconds
@@ -29,8 +28,9 @@ const log = new LogView($("log"), {
 // ---------------------------------------------------------------- what the server says
 
 // Of the list: a run under each key, and runs that have failed, to be acknowledged.
-function listed({ id, key, data, removed, joined, gap }) {
+function listed({ id, key, data, removed, joined, gap, settled }) {
   if (gap) list.anew();
+  else if (settled) settled.forEach(dropAlert);
   else if (id) drawAlert(id, data);
   else if (joined && !joined.recovered) [...runs.keys()].forEach(forget);
   else if (removed) forget(key);
@@ -151,7 +151,6 @@ function drawAlert(id, { run, title, detail }) {
 function acknowledge(id) {
   if (!list.send({ ack: id })) return toast("There is no connection to the server now. Try again when there is.");
   dropAlert(id);
-  tabs.postMessage(id);
 }
 
 function dropAlert(id) {
@@ -435,7 +434,6 @@ $("jump").onclick = () => log.follow(true);
 $("toast-close").onclick = () => { $("toast").hidden = true; };
 $("follow").onchange = () => log.follow($("follow").checked);
 $("wrap").onchange = () => { $("log").dataset.wrap = $("wrap").checked; log.changed(); };
-tabs.onmessage = ({ data }) => dropAlert(data);
 addEventListener("hashchange", route);
 setInterval(() => { drawTimes(); drawConnection(); }, 1_000);
 
