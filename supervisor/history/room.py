@@ -30,6 +30,10 @@ _SPARSE = 64
 
 _new = tuple.__new__  # a named tuple's own constructor costs twice as much
 
+_Fields = tuple[int, float, str | bytes, bool, str | None, bool, float | None]
+"""Of a :class:`Record`. Such a tuple the garbage collector lets go of, but never a named one: a full
+collection would look at every record that is kept."""
+
 
 class Room:
     """
@@ -75,7 +79,7 @@ class Room:
         self.size = 0
         self.head = 0
         self.offsets: list[int] = []
-        self.records: list[Record | None] = []
+        self.records: list[_Fields | None] = []
         self.sizes: list[int] = []
         self.keys: dict[str, int] = {}  # offset of the newest record; in a compacted room only
         # Heaps of times and offsets; those of records that went stay a while.
@@ -111,7 +115,7 @@ class Room:
                 expires = None
                 self._note(self.tombstones, now, offset)
         self.offsets.append(offset)
-        self.records.append(_new(Record, (offset, now, payload, encoded, key, removed, expires)))
+        self.records.append((offset, now, payload, encoded, key, removed, expires))
         self.sizes.append(size)
         self.count += 1
         self.size += size
@@ -141,8 +145,9 @@ class Room:
             place = self._place(offset)
             if place is None:
                 continue
-            record = self.records[place]
-            assert record is not None
+            fields = self.records[place]
+            assert fields is not None
+            record = Record._make(fields)
             if record.expires is None:
                 continue  # a tombstone by now
             if record.key is None or not self.retention.compact:
@@ -156,7 +161,9 @@ class Room:
         size = Entry("", key=record.key).size
         self.size -= self.sizes[place] - size
         self.sizes[place] = size
-        self.records[place] = record._replace(payload="", encoded=False, removed=True, expires=None)
+        self.records[place] = record._replace(
+            payload="", encoded=False, removed=True, expires=None
+        )[:]
 
     def _lose_oldest(self, now: float) -> None:
         """Drop the records that the bounds cost."""
@@ -198,13 +205,13 @@ class Room:
             stop = bisect_left(self.offsets, before, start)
         found: list[Record] = []
         for place in range(stop - 1, start - 1, -1) if reverse else range(start, stop):
-            record = self.records[place]
-            if record is None:
+            fields = self.records[place]
+            if fields is None:
                 continue
             size -= self.sizes[place]
             if len(found) >= limit or (size < 0 and found):
                 return found, True
-            found.append(record)
+            found.append(_new(Record, fields))
         return found, False
 
     def state(self) -> RoomState:
@@ -235,13 +242,14 @@ class Room:
 
     def _drop(self, place: int) -> None:
         """Make a hole of a record."""
-        record = self.records[place]
-        assert record is not None
+        fields = self.records[place]
+        assert fields is not None
         self.records[place] = None
         self.count -= 1
         self.size -= self.sizes[place]
-        if self.keys and record.key is not None:
-            del self.keys[record.key]
+        key = fields[4]
+        if self.keys and key is not None:
+            del self.keys[key]
         self._skip_holes(self.head)
 
     def _skip_holes(self, head: int) -> None:
@@ -291,14 +299,14 @@ class Room:
 
     def _compact(self) -> None:
         """Drop all but the newest record of each key."""
-        for record in [record for record in self.records if record is not None]:
+        for record in [Record._make(fields) for fields in self.records if fields is not None]:
             if record.key is None:
                 continue
             self._replace(record.key, record.offset)
             if record.removed:
                 place = self._place(record.offset)
                 assert place is not None
-                self.records[place] = record._replace(expires=None)
+                self.records[place] = record._replace(expires=None)[:]
                 self._note(self.tombstones, record.time, record.offset)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Coroutine
 from typing import Any
@@ -31,6 +32,18 @@ def at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
     except StopIteration as result:
         return result.value
     raise AssertionError("it has suspended")
+
+
+def test_the_garbage_collector_lets_go_of_records() -> None:
+    """Otherwise each full collection would stop the process for all that is kept."""
+    history = MemoryHistory()
+    gc.collect()
+    before = len(gc.get_objects())
+    for number in range(1_000):
+        at_once(history.append("a", Entry(f"message {number}"), ALL))
+    gc.collect()
+
+    assert len(gc.get_objects()) - before < 100
 
 
 def test_nothing_suspends() -> None:
