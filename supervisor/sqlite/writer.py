@@ -109,8 +109,11 @@ class Writer(Generic[J]):
 
     def run(self, connection: sqlite3.Connection) -> None:
         """Write until it is closed; in a thread of its own."""
-        while group := self._take():
-            self._write(connection, group)
+        while (group := self._take()) is not None:
+            if group:
+                self._write(connection, group)
+            else:
+                self._probe(connection)
 
     def fail(self, error: Exception) -> None:
         """Note that the file has failed."""
@@ -129,15 +132,22 @@ class Writer(Generic[J]):
             each.told = True
         return late
 
-    def _take(self) -> list[J]:
-        """Wait for jobs; return none once it is to be closed and all are done."""
+    def _take(self) -> list[J] | None:
+        """
+        Wait for jobs; return None once it is to be closed and all are done.
+
+        While the file fails, return without jobs now and then: to see if it still does.
+        """
         with self._mutex:
             self._group = []
             while not self._queue:
                 if self._closing:
-                    return []
+                    return None
                 self._waits = True
-                self._wake.wait()
+                failing = not self.healthy and not self.given_up
+                if not self._wake.wait(RETRY_AFTER if failing else None) and not self._queue:
+                    self._waits = False
+                    return []
             self._waits = False
             queue = self._queue
             if len(queue) <= GROUP:
@@ -149,6 +159,21 @@ class Writer(Generic[J]):
                 self._queued -= sum(job.size for job in group)
             self._group = group
             return group
+
+    def _probe(self, connection: sqlite3.Connection) -> None:
+        """Write something as large as a page or two, and take it away again."""
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("CREATE TABLE IF NOT EXISTS probe (payload)")
+            connection.execute("INSERT INTO probe VALUES (zeroblob(8192))")
+            connection.execute("COMMIT")
+            connection.execute("DELETE FROM probe")
+        except sqlite3.Error as error:
+            with contextlib.suppress(sqlite3.Error):
+                connection.rollback()
+            self.fail(error)
+        else:
+            self.healthy = True
 
     def _write(self, connection: sqlite3.Connection, group: list[J]) -> None:
         if self.given_up or time.monotonic() < self._retry_at:

@@ -346,6 +346,29 @@ async def test_a_full_disk_is_said_and_tried_again(
     await file.aclose()
 
 
+async def test_a_file_that_works_again_says_so_by_itself(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when nobody writes any more, because a server that is not ready gets nothing to write."""
+    monkeypatch.setattr("supervisor.sqlite.writer.RETRY_AFTER", 0.02)
+    file = make_file(path, deadline=1.0)
+    await file.open()
+    with sqlite3.connect(path) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable):
+            await file.write(add("x"))
+        assert not file.healthy
+        other.rollback()
+
+    async with asyncio.timeout(5.0):
+        while not file.healthy:
+            await asyncio.sleep(0.01)
+
+    await file.write(add("y"))
+    assert await things(file) == ["y"]
+    await file.aclose()
+
+
 def set_most_pages(count: int) -> Any:
     """Return what gives a database a disk of so many pages."""
     return lambda connection: connection.execute(f"PRAGMA max_page_count = {count}").fetchone()
