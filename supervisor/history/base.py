@@ -104,6 +104,9 @@ class Retention:
     """
     What a room keeps; None is no bound. It is given with every append, and the last one counts.
 
+    Bounds are never exceeded; a store may keep up to a hundredth less of a large log, in order to
+    drop several records at a time.
+
     Attributes:
         records: Newest records kept; in a compacted room, newest keys.
         size: Bytes kept, payloads and keys; the newest record is kept however large it is.

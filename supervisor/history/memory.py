@@ -190,7 +190,7 @@ class MemoryHistory:
             raise OffsetConflict(name, expect_offset, Position(room.epoch, room.top))
         offset = room.append(entry, retention, now)
         if idempotency_key is not None:
-            room.recent[idempotency_key] = (now, offset)
+            room.remember(idempotency_key, now, offset)
         return _new(Appended, (_new(Position, (room.epoch, offset)), False))
 
     def _find(self, name: str, now: float) -> Room | None:
@@ -200,7 +200,8 @@ class MemoryHistory:
         if room.touched + room.retention.meta_age <= now:
             self._forget(room)
             return None
-        room.trim(now)
+        if now >= room.due:
+            room.trim(now)
         return room
 
     def _make(self, name: str, retention: Retention, now: float) -> Room:

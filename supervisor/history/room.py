@@ -28,6 +28,12 @@ __all__ = ["Room"]
 _SPARSE = 64
 """Places that may be empty before a list is made dense again."""
 
+_SHARE = 256
+"""A log that is full loses this part of its records or bytes at once, rounded down."""
+
+_BLOCK = 64
+"""Records that a full log loses at once, at most, because there are too many."""
+
 _new = tuple.__new__  # a named tuple's own constructor costs twice as much
 
 _Fields = tuple[int, float, str | bytes, bool, str | None, bool, float | None]
@@ -44,15 +50,18 @@ class Room:
     """
 
     __slots__ = (
-        "bounds",
+        "age",
         "count",
+        "due",
         "ended",
         "epoch",
         "expiries",
         "forgotten",
         "head",
         "keys",
+        "largest",
         "lost",
+        "most",
         "name",
         "offsets",
         "recent",
@@ -68,8 +77,7 @@ class Room:
     def __init__(self, name: str, retention: Retention, now: float) -> None:
         self.name = name
         self.epoch = secrets.token_hex(8)
-        self.retention = retention
-        self.bounds = _bounds(retention)
+        self._follow(retention)
         self.top = 0
         self.lost = 0
         self.ended = False
@@ -87,11 +95,24 @@ class Room:
         self.tombstones: list[tuple[float, int]] = []  # since when; in a compacted room only
         self.recent: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
+    def _follow(self, retention: Retention) -> None:
+        """Take the bounds, infinite where there is none."""
+        self.retention = retention
+        self.most = math.inf if retention.records is None else retention.records
+        self.largest = math.inf if retention.size is None else retention.size
+        self.age = math.inf if retention.age is None else retention.age
+        self.due = -math.inf  # when something goes by time, at the earliest: to be found out
+
     def repeats(self, idempotency_key: str, now: float) -> int | None:
         """Return the offset that was appended with this key; None if there is none."""
         self._forget_keys(now)
         first = self.recent.get(idempotency_key)
         return None if first is None else first[1]
+
+    def remember(self, idempotency_key: str, now: float, offset: int) -> None:
+        """Remember what was appended with this key."""
+        self.recent[idempotency_key] = (now, offset)
+        self.due = min(self.due, now + IDEMPOTENCY_PERIOD)
 
     def append(self, entry: Entry, retention: Retention, now: float) -> int:
         """Append and trim; return the offset."""
@@ -100,11 +121,11 @@ class Room:
         else:
             self.touched = now
         payload, encoded, key, removed, expires = entry
-        if key is not None and self.retention.compact:
+        if key is not None and now >= self.due and self.retention.compact:
             self.trim(now)  # what has gone by now is not replaced
         if retention is not self.retention:
             self._change(retention, now)
-        if key is None and (isinstance(payload, bytes) or payload.isascii()):
+        if key is None and payload.isascii():
             size = len(payload)
         else:
             size = entry.size
@@ -114,28 +135,47 @@ class Room:
             if removed:
                 expires = None
                 self._note(self.tombstones, now, offset)
+                self.due = min(self.due, now + retention.tombstone_age)
+        if expires is not None:
+            self._note(self.expiries, expires, offset)
+            self.due = min(self.due, expires)
+        if not self.count:
+            self.due = min(self.due, now + self.age)
         self.offsets.append(offset)
         self.records.append((offset, now, payload, encoded, key, removed, expires))
         self.sizes.append(size)
         self.count += 1
         self.size += size
-        if expires is not None:
-            self._note(self.expiries, expires, offset)
-        if self.expiries or self.tombstones or self.recent:
+        if now >= self.due:
             self.trim(now)
-        else:
+        elif self.count > self.most or self.size > self.largest:
             self._lose_oldest(now)
         return offset
 
     def trim(self, now: float) -> None:
-        """Drop what is not kept at ``now``."""
+        """Drop what is not kept at ``now``; nothing is kept too long if it is called when due."""
         if self.expiries:
             self._expire(now)
         if self.tombstones:
-            self._forget_tombstones(now - self.retention.tombstone_age)
+            self._forget_tombstones(now)
         if self.recent:
             self._forget_keys(now)
         self._lose_oldest(now)
+        self.due = self._next_due()
+
+    def _next_due(self) -> float:
+        due = math.inf
+        if self.count:
+            head = self.records[self.head]
+            assert head is not None
+            due = head[1] + self.age
+        if self.expiries:
+            due = min(due, self.expiries[0][0])
+        if self.tombstones:
+            due = min(due, self.tombstones[0][0] + self.retention.tombstone_age)
+        if self.recent:
+            due = min(due, next(iter(self.recent.values()))[0] + IDEMPOTENCY_PERIOD)
+        return due
 
     def _expire(self, now: float) -> None:
         """Drop the records that have expired, or make tombstones of them."""
@@ -166,32 +206,34 @@ class Room:
         )[:]
 
     def _lose_oldest(self, now: float) -> None:
-        """Drop the records that the bounds cost."""
-        most, largest, age = self.bounds
-        since = now - age
-        records = self.records
-        head = self.head
-        while (count := self.count) and (
-            count > most or (self.size > largest and count > 1) or records[head][1] <= since  # type: ignore[index]  # no hole
-        ):
-            if self.offsets[head] > self.lost:
-                self.lost = self.offsets[head]
-            if self.keys:
-                self._drop(head)
-                head = self.head
-                continue
-            # Where a full room's appends come by: what _drop() does, without the calls.
-            records[head] = None
-            self.count = count - 1
-            self.size -= self.sizes[head]
-            head += 1
-            if len(records) > 2 * count + _SPARSE or (
-                head < len(records) and records[head] is None
-            ):
-                self._skip_holes(head)
-                head = self.head
-            else:
-                self.head = head
+        """Drop the records that the bounds cost; of a large log some more, to do so less often."""
+        records, sizes, keys = self.records, self.sizes, self.keys
+        count, size, place = self.count, self.size, self.head
+        most, largest, age = self.most, self.largest, self.age
+        lost = 0
+        if not keys:
+            if count > most:
+                most -= min(most // _SHARE, _BLOCK)
+            if size > largest:
+                largest -= largest // _SHARE
+        while count:
+            fields = records[place]
+            if fields is not None:
+                if count <= most and (size <= largest or count == 1) and fields[1] + age > now:
+                    break
+                key = fields[4]
+                if keys and key is not None:
+                    del keys[key]
+                records[place] = None
+                count -= 1
+                size -= sizes[place]
+                lost = fields[0]
+            place += 1
+        if lost:
+            self.count = count
+            self.size = size
+            self.lost = max(self.lost, lost)
+            self._skip_holes(place)
 
     def page(
         self, after: int, before: int | None, limit: int, size: int, *, reverse: bool
@@ -270,9 +312,9 @@ class Room:
                 records[:] = [records[place] for place in kept]
             self.head = 0
 
-    def _forget_tombstones(self, since: float) -> None:
+    def _forget_tombstones(self, now: float) -> None:
         tombstones = self.tombstones
-        while tombstones and tombstones[0][0] <= since:
+        while tombstones and tombstones[0][0] + self.retention.tombstone_age <= now:
             offset = heapq.heappop(tombstones)[1]
             place = self._place(offset)
             if place is not None:
@@ -294,8 +336,7 @@ class Room:
             self.tombstones.clear()
             if retention.compact:
                 self._compact()
-        self.retention = retention
-        self.bounds = _bounds(retention)
+        self._follow(retention)
 
     def _compact(self) -> None:
         """Drop all but the newest record of each key."""
@@ -308,10 +349,3 @@ class Room:
                 assert place is not None
                 self.records[place] = record._replace(expires=None)[:]
                 self._note(self.tombstones, record.time, record.offset)
-
-
-def _bounds(retention: Retention) -> tuple[float, float, float]:
-    """Return the bounds by number, size and age, infinite where there is none."""
-    bounds = (retention.records, retention.size, retention.age)
-    most, size, age = (math.inf if bound is None else bound for bound in bounds)
-    return most, size, age

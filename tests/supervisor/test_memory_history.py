@@ -159,6 +159,25 @@ async def test_a_full_room_does_not_grow(entry: Entry, compact: bool) -> None:
     assert len(room.keys) <= 10
 
 
+@pytest.mark.parametrize(
+    "retention", [Retention(records=1_000), Retention(records=None, size=20_000, age=None)]
+)
+async def test_a_full_log_is_nearly_full(retention: Retention) -> None:
+    """It loses several records at once, never keeps too many, and says what it has lost."""
+    history = MemoryHistory(clock=Clock())
+    for number in range(1, 5_001):
+        await history.append("a", Entry("x" * 20), retention)
+        state = await history.state("a")
+        if number <= 1_000:
+            assert (state.records, state.lost) == (number, 0)
+        assert min(number, 990) <= state.records <= 1_000
+        assert state.size == 20 * state.records
+        assert state.lost == number - state.records
+
+    page = await history.read("a", limit=1)
+    assert [record.offset for record in page.records] == [page.state.lost + 1]
+
+
 async def test_a_room_that_kept_nothing_is_used_again() -> None:
     """Also when its newest record came too late to be kept, and the others had to go."""
     clock = Clock()
