@@ -310,8 +310,8 @@ class Cursor(Generic[M]):
         """
         Go on after what is kept no longer; return whether the page that says so is of use.
 
-        In a compacted room there is no "after": older values may be kept, and what the member
-        knows of others may be wrong. It begins with all values that there are.
+        In a compacted room what was lost is told, and nothing is skipped: values from before may be
+        kept still. Who joins begins with all of them, because it may know keys that are no more.
         """
         feed = self._feed
         self._conceded = lost
@@ -332,10 +332,9 @@ class Cursor(Generic[M]):
             text = f"messages of {feed.room} up to {lost} are kept no longer"
             self.member.close(ExitReason(Ending.GAP, CloseCode.INSUFFICIENT_STATE, text))
             return False
-        self.after = 0 if feed.compact else lost
-        if feed.compact:
-            self.member.resume(self)
-        return not feed.compact
+        if not feed.compact:
+            self.after = lost
+        return True
 
     def _failed(self, error: Exception) -> None:
         feed = self._feed

@@ -20,7 +20,7 @@ from actors.cursor import Cursor
 from actors.interfaces import Encoder, FaultReporter, HistoryPage, Member, RoomHistory, RoomListener
 from actors.membership import Membership
 from actors.messages import Chunk, Frame, Join
-from actors.notices import Ended, GapReason
+from actors.notices import Ended, Gap, GapReason
 from actors.overflow import DropReason, Overflow
 from actors.positions import Position
 from actors.publications import Publication
@@ -423,10 +423,15 @@ class Feed(Generic[M]):
             except Exception as error:  # noqa: BLE001 - one message's trouble is not the others'
                 self._on_fault("publication.encode", error)
                 self._listener.room_dropped(self.room, DropReason.UNENCODABLE, 1, self.label)
-                continue
+                frame = self.said_of_unencodable(encoder, publication)
             if frame is not None:
                 frames.append(frame)
         return tuple(frames)
+
+    def said_of_unencodable(self, encoder: Encoder, publication: Publication) -> Frame | None:
+        """Return what members are told of a message that their format cannot express."""
+        offset = publication.position.offset
+        return encoder.notice(Gap(self.room, offset, offset, GapReason.UNENCODABLE))
 
     # What went wrong.
 

@@ -23,6 +23,8 @@ class GapReason(StrEnum):
     """The room keeps them no longer."""
     EPOCH_CHANGED = "epoch_changed"
     """The positions are those of another sequence: what was kept is lost, or was removed."""
+    UNENCODABLE = "unencodable"
+    """The wire format of the member has no words for it."""
     UNKNOWN_ROOM = "unknown_room"
     """Nothing is known of the room, so there is nothing to go on from."""
 

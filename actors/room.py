@@ -379,25 +379,35 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
     def _publish_apart(self, fan_out: _FanOut[M], encoder: Encoder, members: dict[M, None]) -> None:
         """Deliver what can be encoded of a batch of which something cannot."""
         singles: list[tuple[Chunk, int]] = []
+        feed = self.feed if self.feed is not None and self.feed.loses_nothing else None
+        told: list[Chunk] = []  # in a room that loses nothing: messages, and what is said of gaps
+        missing: list[int] = []
         for index, publish in enumerate(fan_out.batch):
             try:
                 chunk = self._encode([publish], encoder)
             except Exception as error:  # noqa: BLE001 - it is this message's trouble only
                 self._on_fault("publication.encode", error)
-                exclude = publish.publication.exclude
-                fan_out.unencodable[index] += sum(
-                    member.identity not in exclude for member in members
-                )
+                missing.append(index)
+                if feed is not None:
+                    frame = feed.said_of_unencodable(encoder, publish.publication)
+                    told += [] if frame is None else [Chunk((frame,), feed=self._label)]
                 continue
+            told += [] if chunk is None else [chunk]
             if chunk is not None:
                 singles.append((chunk, index))
             else:
                 fan_out.tallies[index][Offer.ACCEPTED] += len(members)
-        if not singles:
-            return
-        if self.feed is not None and self.feed.loses_nothing:
-            joined = Chunk.join([chunk for chunk, _ in singles])
-            _deliver_or_leave_behind(joined, members, fan_out, [index for _, index in singles])
+        behind = len(fan_out.behind)
+        if feed is not None and told:
+            indices = [index for _, index in singles]
+            _deliver_or_leave_behind(Chunk.join(told), members, fan_out, indices)
+        behind = len(fan_out.behind) - behind  # it is missing to them when they come to it
+        for index in missing:
+            exclude = fan_out.batch[index].publication.exclude
+            missed = sum(member.identity not in exclude for member in members)
+            fan_out.unencodable[index] += missed - behind
+            fan_out.tallies[index][Offer.ACCEPTED] += behind
+        if feed is not None or not singles:
             return
         member: M | None = None
         try:
@@ -537,9 +547,12 @@ def _deliver_or_leave_behind(
         fan_out.walks.append((members, member))
         raise
     fan_out.walks.append((members, None))
+    accepted = len(members) - failed.total() if failed else len(members)
     for index in indices:
-        fan_out.tallies[index].update(failed)
-        fan_out.tallies[index][accepted_offer] += len(members) - failed.total()
+        tally = fan_out.tallies[index]
+        tally[accepted_offer] += accepted
+        if failed:
+            tally.update(failed)
 
 
 def _deliver_joined(chunk: Chunk, members: dict[M, None], fan_out: _FanOut[M]) -> None:

@@ -25,7 +25,7 @@ from supervisor.history.base import Entry, History, Page, Record
 from supervisor.inbox.base import Inbox
 from supervisor.policies import RoomPolicies, RoomPolicy
 
-__all__ = ["Feeds", "HistorySlice", "KeptMessage", "StoredRoom", "entry_of"]
+__all__ = ["Feeds", "HistorySlice", "KeptMessage", "StoredRoom", "decoded", "entry_of"]
 
 M = TypeVar("M", bound=Member)
 
@@ -193,7 +193,7 @@ class StoredRoom:
             of_frame(
                 None if removed else Frame(payload, encoded=encoded),
                 codec,
-                _decode,
+                decoded,
                 room=room,
                 key=key,
                 position=_new(Position, (epoch, offset)),
@@ -205,5 +205,6 @@ class StoredRoom:
         return HistoryPage(publications, state.top, state.lost, state.ended)
 
 
-def _decode(frame: Frame) -> object:
+def decoded(frame: Frame) -> object:
+    """Return the data that a frame carries: of JSON text what JSON makes of it."""
     return json.loads(frame.payload) if frame.encoded else frame.payload

@@ -20,7 +20,7 @@ from actors.publications import Publication
 from supervisor.codecs.formats import Formats
 from supervisor.connection import Connection
 from supervisor.errors import InvalidPublication
-from supervisor.inbox.base import InboxMessage, InboxUser
+from supervisor.inbox.base import InboxMessage, InboxUser, has_inbox
 
 __all__ = ["ImportantMessage", "Letters", "inbox_user"]
 
@@ -70,7 +70,7 @@ def inbox_user(user: Hashable) -> InboxUser:
     Raises:
         InvalidPublication: If not: what waits on disk needs a name.
     """
-    if not isinstance(user, str | int) or isinstance(user, bool):
+    if not has_inbox(user):
         raise InvalidPublication(
             f"an inbox is that of a user who is a str or an int, not {type(user).__name__}"
         )

@@ -28,7 +28,7 @@ from actors.runtime import Runtime
 from supervisor.boxes import Box
 from supervisor.connection import Connection
 from supervisor.errors import Drained, StoreUnavailable
-from supervisor.inbox.base import EXPIRED_AT_ONCE, Inbox, InboxMessage, InboxUser, Kept
+from supervisor.inbox.base import EXPIRED_AT_ONCE, Inbox, InboxMessage, InboxUser, Kept, has_inbox
 from supervisor.neighbours import Alone, Neighbours
 from supervisor.redelivery import NO_ROOMS, Giving, Redelivery, RedeliveryRules
 from supervisor.registry import Registry
@@ -158,7 +158,7 @@ class Inboxes:
             self.gone(connection)
         if self._closed or connection.reason is not None:  # nobody would say that it has gone
             return
-        if not isinstance(user, str | int):
+        if not has_inbox(user):
             return
         box = self._box(user)
         self._box_of[connection] = box
@@ -255,7 +255,7 @@ class Inboxes:
         """The client of ``connection`` has acknowledged; what is not pending does no harm."""
         user = connection.user
         credible = [id for id in ids if len(id) <= ID_LENGTH]
-        if credible and isinstance(user, str | int):
+        if credible and has_inbox(user):
             self._acknowledge(user, credible)
 
     def settled(self, user: InboxUser, ids: Collection[str]) -> None:

@@ -8,6 +8,7 @@ waiting: so the append and the hand-over belong together, and not to the publish
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
@@ -19,7 +20,7 @@ from actors.positions import Position
 from actors.publications import Publication
 from actors.receipts import Receipt
 from supervisor.errors import InvalidPublication, StoreFull, StoreUnavailable
-from supervisor.feeds import entry_of
+from supervisor.feeds import decoded, entry_of
 from supervisor.history.base import Appended
 from supervisor.losses import Losses
 from supervisor.telemetry.logging import event_logger
@@ -108,7 +109,11 @@ class Publisher:
         """
         policy = self._policies.resolve(room)
         _check(room, policy, key, exclude, ttl)
-        publication = Publication(data, self._codec, room=room, key=key, exclude=exclude)
+        if policy.feed == "event":
+            publication = Publication(data, self._codec, room=room, key=key, exclude=exclude)
+        else:  # the same for who is live and who reads it later: what JSON makes of it
+            frame = self._codec.encode(data)
+            publication = Publication.of_frame(frame, self._codec, decoded, room=room, key=key)
         self._check_size(publication)
         if policy.feed == "status":
             seconds = policy.key_ttl if ttl is None else ttl
@@ -327,7 +332,7 @@ def _check(
         raise InvalidPublication(
             f"room {room!r} is of the class {policy.feed}; ttl is for the keys of status rooms"
         )
-    if ttl is not None and not ttl > 0:
+    if ttl is not None and not 0 < ttl < math.inf:
         raise InvalidPublication(f"ttl is a number of seconds above 0, not {ttl!r}")
     if policy.feed == "status" and not isinstance(key, str):
         raise InvalidPublication(

@@ -238,14 +238,14 @@ class Rooms:
         await self._feeds.inbox.subscribe(name, user)
 
     def _unsubscribe(self, connection: Connection, name: str) -> None:
-        """Undo that, unless the user is in the room with another connection."""
+        """Undo that, unless the user is in the room, with another connection or again."""
         user = connection.user
-        others = self._registry.of_user(user) if user is not None else []
-        if any(other is not connection and name in other.room_names for other in others):
+        if user is None:
             return
 
         async def unsubscribe() -> None:
-            await self._feeds.inbox.unsubscribe(name, inbox_user(user))
+            if not any(name in each.room_names for each in self._registry.of_user(user)):
+                await self._feeds.inbox.unsubscribe(name, inbox_user(user))
 
         self._runtime.run(unsubscribe(), name="unsubscribe")
 

@@ -8,6 +8,7 @@ gets a :class:`~supervisor.node.Node` on first use; the broker links the nodes.
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections import deque
@@ -94,7 +95,9 @@ class Supervisor:
         SettingsError: If a setting is unknown or impossible.
 
     Every method that publishes or sends takes as ``data``: ``str`` for a text frame, ``bytes`` for
-    a binary one, anything else for JSON text (MessagePack for a client that asked for it).
+    a binary one, anything else for JSON text (MessagePack for a client that asked for it). It is
+    encoded for a second wire format when a member needs that: do not change it afterwards. In rooms
+    that keep their messages it is what JSON makes of it, for all.
     ``exclude`` is a session, connection or WebSocket, or a collection of them.
     """
 
@@ -455,7 +458,7 @@ class Supervisor:
             return await self.publish_to(user_room(user), data, exclude=exclude)
         if exclude is not None:
             raise InvalidPublication("an important message is for all connections of its user")
-        if expires_after is not None and not expires_after > 0:
+        if expires_after is not None and not 0 < expires_after < math.inf:
             raise InvalidPublication(f"expires_after is above 0 seconds, not {expires_after!r}")
         owner = inbox_user(user)
         publication = self._publication(user_room(user), data, None, None, None)
@@ -619,8 +622,11 @@ class Supervisor:
 
         Raises:
             StoreUnavailable: If it cannot be used.
+            NotStarted, Drained: If the supervisor does not run, so that nobody would close it.
         """
-        await self._stores.open()
+        if not self._stores.opened:
+            self._check_running()
+            await self._stores.open()
 
     def statistics(self) -> Statistics:
         """Return a snapshot; from any thread."""

@@ -303,9 +303,8 @@ class Reader:
             return
         assert reason == "trimmed"
         if self._compact:
-            assert last >= first, self.got
-            self.offset = self.begins = 0  # what it knows may be wrong: all values come again
-            self.values = {}
+            assert last >= first == self.offset + 1, self.got
+            self.begins, self.values = self.offset, {}  # it may know keys that are no more
         else:
             assert last >= first == self.offset + 1, self.got
             self.offset = last

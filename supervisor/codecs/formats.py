@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 
 from actors.interfaces import Encoder
@@ -15,8 +16,8 @@ __all__ = ["SUBPROTOCOLS", "Formats"]
 SUBPROTOCOLS = ("msgpack", "envelope.json", "envelope.msgpack")
 """What a client can offer to choose its format: plain MessagePack, or envelopes."""
 
-MAX_ACKNOWLEDGEMENT = 64 * 1024
-"""Characters, or bytes, of a message that may be an acknowledgement, at most."""
+_ACK = re.compile(r'\s*\{\s*"ack"\s*:')
+_PACKED_ACK = b"\x81\xa3ack"  # a map of one, whose key is that
 
 
 class Formats:
@@ -61,27 +62,28 @@ class Formats:
         """Whether the client's messages are MessagePack, rather than JSON text."""
         return encoder is self.msgpack or encoder is self.envelope_msgpack
 
-    def acknowledged(self, encoder: Encoder, message: str | bytes) -> list[str]:
+    def acknowledged(self, encoder: Encoder, message: str | bytes) -> list[str] | None:
         """
-        Return the ids that a client's message acknowledges; none, if it is one for the application.
+        Return the ids that a client's message acknowledges; None, if it is one for the application.
 
         An acknowledgement is ``{"ack": ID}``, or ``{"ack": [ID, ...]}``, of a client with envelopes.
         """
-        if not self.is_envelope(encoder) or len(message) > MAX_ACKNOWLEDGEMENT:
-            return []
-        said: object
+        if not self.is_envelope(encoder):
+            return None
+        said: object = None
         try:
             if isinstance(message, bytes):
-                said = self.msgpack.decode(message) if b"ack" in message else None
-            else:
-                said = json.loads(message) if '"ack"' in message else None
+                if message.startswith(_PACKED_ACK):
+                    said = self.msgpack.decode(message)
+            elif _ACK.match(message):
+                said = json.loads(message)
         except (ValueError, RecursionError):
-            return []
+            return None
         if not isinstance(said, dict) or list(said) != ["ack"]:
-            return []
+            return None
         ids = said["ack"]
         if isinstance(ids, str):
             return [ids]
         if isinstance(ids, list) and all(isinstance(each, str) for each in ids):
             return ids
-        return []
+        return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeGuard
 
 __all__ = [
     "DEAD_LETTERS",
@@ -20,6 +20,7 @@ __all__ = [
     "InboxMessage",
     "InboxUser",
     "Kept",
+    "has_inbox",
 ]
 
 DEAD_LETTERS = 1_000
@@ -33,6 +34,11 @@ REMEMBERED = 10_000
 
 InboxUser = str | int
 """A user with an inbox; ``1`` and ``"1"`` are two users."""
+
+
+def has_inbox(user: object) -> TypeGuard[InboxUser]:
+    """Whether ``user`` can have an inbox; a flag, which Python takes for 0 or 1, cannot."""
+    return isinstance(user, str | int) and not isinstance(user, bool)
 
 
 @dataclass(frozen=True, slots=True)

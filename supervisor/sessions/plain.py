@@ -133,6 +133,7 @@ class Session:
         try:
             self._check_origin(node)
             begins = begin_in(self._wanted, self._supervisor.policies, self._since, self._tail)
+            node.check_open()
             await self._supervisor.open_stores()
             with node.place(self._user, sockets.client_address(websocket), self._wanted):
                 subprotocol, encoder = self._formats.choose(
@@ -212,7 +213,7 @@ class Session:
             text: str | None = event.get("text")
             message: str | bytes = event["bytes"] if text is None else text
             acknowledged = self._formats.acknowledged(encoder, message)
-            if not acknowledged:
+            if acknowledged is None:
                 break
             self._node.inboxes.acknowledge(self.connection, acknowledged)
         limit = self._node.settings.max_message_bytes
@@ -344,7 +345,7 @@ class Session:
         encoder = connection.actor.encoder
 
         def heard(message: str | bytes) -> None:
-            node.inboxes.acknowledge(connection, self._formats.acknowledged(encoder, message))
+            node.inboxes.acknowledge(connection, self._formats.acknowledged(encoder, message) or ())
 
         acknowledges = self._formats.is_envelope(encoder)
         self._detached = sockets.detach(node, connection, heard if acknowledges else None)

@@ -189,7 +189,7 @@ async def test_a_shared_piece_is_of_the_same_messages(runtime: Runtime) -> None:
 
     assert first is not None
     assert second is not None
-    assert (first.count, second.count) == (2, 1)
+    assert (first.count, second.count) == (3, 2)
     assert two is not one
 
 

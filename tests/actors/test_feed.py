@@ -783,7 +783,7 @@ async def test_nothing_is_left_of_a_member_that_leaves_between_two_attempts_to_r
 
 
 async def test_an_unencodable_message_is_left_out_and_counted(runtime: Runtime) -> None:
-    """For those who are behind as for those who are live; it is one fault, not theirs."""
+    """For those who are behind as for those who are live, who are told of the gap."""
     room, transport = Kept(runtime), FakeTransport()
 
     class Picky(type(WORDS)):  # type: ignore[misc]  # a class like any other
@@ -800,4 +800,6 @@ async def test_an_unencodable_message_is_left_out_and_counted(runtime: Runtime) 
     await settle()
 
     assert numbers(transport.sent) == [1, 3, 5]
+    gaps = [word for word in transport.sent if "gap" in str(word)]
+    assert gaps == ["gap 2-2 unencodable", "gap 4-4 unencodable"]
     assert room.log.dropped == [(DropReason.UNENCODABLE, 1)] * 2

@@ -68,10 +68,8 @@ async def test_a_snapshot_begins_before_everything(runtime: Runtime) -> None:
     assert transport.sent[1:] == [f"{epoch}:1 a=1", f"{epoch}:3 b=3", f"{epoch}:5 c=5"]
 
 
-async def test_who_was_behind_when_a_removal_was_forgotten_gets_all_values(
-    runtime: Runtime,
-) -> None:
-    """After the notice of the gap: every value again, each once, and then it is live."""
+async def test_who_was_behind_when_a_removal_was_forgotten_is_told(runtime: Runtime) -> None:
+    """Of the gap, once; it gets every value that it has not, each once, and then it is live."""
     clock = ManualClock(1e9)
     keeper, transport = Keeper(compact=True, clock=clock), FakeTransport()
     keeper.retention = Retention(compact=True, age=None, tombstone_age=1.0)
@@ -81,6 +79,7 @@ async def test_who_was_behind_when_a_removal_was_forgotten_gets_all_values(
     await room.publish(2, key="gone")
     transport.stalled = True
     await room.publish(3, key="b")
+    await room.publish(4, key="c")
     await room.publish(None, key="gone", removed=True)
     clock.advance(10.0)
     for number in range(1100):  # more than the room itself remembers
@@ -92,9 +91,35 @@ async def test_who_was_behind_when_a_removal_was_forgotten_gets_all_values(
 
     told = [str(word) for word in transport.sent]
     (gap,) = [place for place, word in enumerate(told) if word.startswith("gap")]
-    assert told[gap].endswith("-4 trimmed")
+    assert told[gap].endswith("-5 trimmed")
     after = [word.split(" ", 1)[1] for word in told[gap + 1 :]]
-    assert after[:2] == ["a=1", "b=3"]
-    assert after[2:-1] == [f"k{number}={number}" for number in range(1100)]
-    assert after[-1] == "a=live"
+    assert after == ["c=4", *(f"k{number}={number}" for number in range(1100)), "a=live"]
+    assert room.membership.behind == 0
+
+
+async def test_who_reads_slowly_is_not_sent_back_by_what_is_forgotten(runtime: Runtime) -> None:
+    """However often that happens while it reads: it comes to the end, and has every value."""
+    clock = ManualClock(1e9)
+    keeper, transport = Keeper(compact=True, clock=clock), FakeTransport()
+    keeper.retention = Retention(compact=True, age=None, tombstone_age=1.0)
+    room = Kept(runtime, keeper, compact=True)
+    for number in range(1500):
+        await keeper.append(number, key=f"k{number}")
+    transport.stalled = True
+    connection = connect(runtime, transport, encoder=WORDS)
+    await room.join(connection)
+    for number in range(100):
+        transport.resume(stalled=True)
+        await settle()
+        await room.publish(number, key=f"passing {number}")
+        await room.publish(None, key=f"passing {number}", removed=True)
+        clock.advance(10.0)
+
+    transport.resume()
+    await settle()
+
+    words = [str(word).split(" ", 1)[1] for word in transport.sent if "=" in str(word)]
+    assert [f"k{number}={number}" for number in range(1500)] == [
+        word for word in words if word.startswith("k")
+    ]
     assert room.membership.behind == 0

@@ -11,6 +11,7 @@ import pytest
 
 from actors.testing import settle
 from supervisor import (
+    Drained,
     InvalidPublication,
     JoinReply,
     LogEnded,
@@ -478,3 +479,67 @@ async def test_a_client_that_goes_while_its_join_reads_leaves_nothing(
     await client.end()
 
     assert supervisor.members("log:a") == frozenset()
+
+
+async def test_data_is_the_same_for_all_formats_live_and_later(
+    supervisor: Supervisor, peer: NewPeer
+) -> None:
+    """What JSON makes of it when it is published, whatever the application does with it then."""
+    live, behind, later = (peer(subprotocols=["envelope.msgpack"]) for _ in range(3))
+    await enter(supervisor, live, rooms=["log:a"])
+    await enter(supervisor, behind, rooms=["log:a"])
+    behind.stalled = True
+    reused: dict[Any, Any] = {"n": 0, 1: b"bytes"}
+
+    for number in range(3):
+        reused["n"] = number
+        await supervisor.publish("log:a", reused)
+    reused.clear()
+    behind.resume()
+    await settle()
+    await enter(supervisor, later, rooms=["log:a"])
+    await settle()
+
+    for client in (live, behind, later):
+        assert data(client) == [{"n": number, "1": "bytes"} for number in range(3)]
+
+
+@pytest.mark.parametrize("joins", ["before", "after"])
+async def test_a_message_without_words_in_a_format_is_a_gap(
+    supervisor: Supervisor, peer: NewPeer, joins: str
+) -> None:
+    """MessagePack has no integers of 65 bits: its clients are told, and JSON's get it."""
+    clients = {name: peer(subprotocols=[f"envelope.{name}"]) for name in ("json", "msgpack")}
+    if joins == "before":
+        for client in clients.values():
+            await enter(supervisor, client, rooms=["log:a"])
+    for value in (1, 2**64, 3):
+        await supervisor.publish("log:a", {"value": value})
+    if joins == "after":
+        for client in clients.values():
+            await enter(supervisor, client, rooms=["log:a"])
+    await settle()
+
+    assert data(clients["json"]) == [{"value": value} for value in (1, 2**64, 3)]
+    gap = {"gap": {"room": "log:a", "from": 2, "to": 2, "reason": "unencodable"}}
+    told = [each for each in said(clients["msgpack"]) if "joined" not in each]
+    assert told[1] == gap
+    assert data(clients["msgpack"]) == [{"value": 1}, {"value": 3}]
+
+
+@pytest.mark.parametrize("ttl", [0, -1.0, float("inf"), float("nan")])
+async def test_a_value_is_valid_for_a_time(supervisor: Supervisor, ttl: float) -> None:
+    """A number of seconds above 0, and no infinity, which JSON has no words for."""
+    with pytest.raises(InvalidPublication, match="ttl"):
+        await supervisor.publish("status:a", 1, key="k", ttl=ttl)
+
+
+async def test_a_supervisor_that_has_closed_opens_nothing(supervisor: Supervisor) -> None:
+    """Nobody would close it again, and its file would be locked for ever."""
+    await supervisor.publish("log:a", "x")
+    await supervisor.aclose()
+
+    with pytest.raises(Drained):
+        await supervisor.read_history("log:a")
+    with pytest.raises(Drained):
+        await supervisor.pending("ann")

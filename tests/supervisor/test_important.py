@@ -106,6 +106,26 @@ async def test_messagepack_acknowledges_too(supervisor: Supervisor, peer: NewPee
     assert await supervisor.pending("ann") == []
 
 
+@pytest.mark.parametrize("words", ['{"ack": []}', ' { "ack" :["x"]}', "many"])
+async def test_an_acknowledgement_never_reaches_the_application(
+    supervisor: Supervisor, peer: NewPeer, words: str
+) -> None:
+    """Not one of nothing, nor one of thousands."""
+    got: list[str | bytes] = []
+
+    async def listen(session: Any) -> None:
+        while True:
+            got.append(await session.receive())
+
+    client = peer()
+    await enter(supervisor, client, listen, user="ann", envelope=True)
+
+    client.say(json.dumps({"ack": ["x" * 30] * 5000}) if words == "many" else words)
+    await settle()
+
+    assert got == []
+
+
 @pytest.mark.parametrize(
     "words", ['{"ack": 3}', '{"ack": "a", "b": 1}', '{"ack": [1]}', '["ack"]', '{"ack": ', "ack"]
 )
@@ -213,6 +233,19 @@ async def test_leaving_an_alert_room_is_meant(supervisor: Supervisor, peer: NewP
     assert (with_one, with_none) == (Receipt(1), Receipt())
 
 
+async def test_who_leaves_and_joins_again_is_addressed(
+    supervisor: Supervisor, peer: NewPeer
+) -> None:
+    """However fast: the leave does not undo the join that comes after it."""
+    session = await enter(supervisor, peer(), user="ann", envelope=True, rooms=["alert:ops"])
+
+    await session.leave("alert:ops")
+    await session.join("alert:ops")
+    await settle()
+
+    assert await supervisor.publish("alert:ops", "fire") == Receipt(1)
+
+
 async def test_an_alert_room_is_for_users(supervisor: Supervisor, peer: NewPeer) -> None:
     """A session without one is refused, with 3507 and the reason."""
     client = peer()
@@ -275,6 +308,7 @@ async def test_what_nobody_acknowledges_is_given_up(supervise: Supervise, peer: 
     [
         {"important": True, "exclude": object()},
         {"important": True, "expires_after": 0},
+        {"important": True, "expires_after": float("inf")},
         {"expires_after": 5.0},
         {"idempotency_key": "k"},
     ],
@@ -285,6 +319,19 @@ async def test_arguments_that_do_not_belong_together_are_refused(
     """Before anything is sent."""
     with pytest.raises(InvalidPublication):
         await supervisor.send_to_user("ann", "x", **arguments)
+
+
+async def test_a_flag_is_not_the_user_one(supervisor: Supervisor, peer: NewPeer) -> None:
+    """Which Python takes for 1: it is given nothing, and can acknowledge nothing."""
+    await supervisor.send_to_user(1, "x", important=True)
+    client = await device(supervisor, peer, user=True)
+    (letter,) = await supervisor.pending(1)
+
+    client.say(json.dumps({"ack": letter.id}))
+    await settle()
+
+    assert letters(client) == []
+    assert await supervisor.pending(1) == [letter]
 
 
 async def test_an_inbox_is_that_of_somebody_with_a_name(supervisor: Supervisor) -> None:
