@@ -35,7 +35,8 @@ from supervisor.history.base import (
 from supervisor.history.memory import MemoryHistory
 from supervisor.history.reading import Asked, read_page
 from supervisor.history.tables import SCHEMA, micros
-from supervisor.history.writing import Append, End, Remove, RoomWriter, Work
+from supervisor.history.works import Append, End, Remove, Work
+from supervisor.history.writing import RoomWriter
 from supervisor.sqlite import CAPACITY, CAPACITY_BYTES, DEADLINE, LastStop, SqliteFile, call_safely
 
 __all__ = ["SqliteHistory"]

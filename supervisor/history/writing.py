@@ -1,44 +1,42 @@
 """
 What changes rooms in a SQLite file: for :mod:`supervisor.history.sqlite`.
 
-:class:`RoomWriter` gives offsets and keeps bounds, a group of appends at a time, in few statements
-of many rows: each step of a statement hands the lock that Python's threads share to another thread
-and back. It is one class because one thing is done: what is cached, what waits to be inserted and
-what is counted must agree at every step.
+:class:`RoomWriter` gives offsets, a group of appends at a time, in few statements of many rows: each
+step of a statement hands the lock that Python's threads share to another thread and back. What is
+cached, what waits to be inserted and what is counted agree at every step. Bounds are kept by
+:mod:`supervisor.history.trimming`, idempotency keys by :mod:`supervisor.history.repeats`.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import secrets
 import sqlite3
 from collections.abc import Sequence
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 from actors.positions import NOWHERE, Position
 from supervisor.errors import AppendRefused, LogEnded, OffsetConflict
-from supervisor.history.base import IDEMPOTENCY_PERIOD, Appended, Durability, Entry, Retention
+from supervisor.history.base import Appended, Entry, Retention
+from supervisor.history.repeats import Repeats
 from supervisor.history.tables import (
     BYTES,
     ENCODED,
-    KEY_SIZE,
     NEVER,
     REMOVED,
-    REPEAT_COLUMNS,
     ROOM_COLUMNS,
     TOMBSTONE,
     RoomRow,
     bounds_of,
     chunks,
-    find_going,
     insert,
     micros,
 )
-from supervisor.sqlite import Job
+from supervisor.history.trimming import compact, drop, trim, uncompact
+from supervisor.history.works import Append, End, Work
 
-__all__ = ["Append", "End", "Remove", "RoomWriter", "Work"]
+__all__ = ["RoomWriter"]
 
 ROOMS = 10_000
 """Rooms whose state is cached."""
@@ -52,68 +50,10 @@ SWEEP_ROOMS = 50
 SWEEP_RECORDS = 10_000
 """Records that are dropped in them at a time, unless one room has more."""
 
-_PERIOD = micros(IDEMPOTENCY_PERIOD)
-
 _UPDATE_ROOM = " ON CONFLICT (id) DO UPDATE SET " + ", ".join(
     f"{column} = excluded.{column}" for column in ROOM_COLUMNS.split(", ")[2:]
 )
-_UPDATE_REPEAT = (
-    " ON CONFLICT (room, key) DO UPDATE SET time = excluded.time, offset = excluded.offset"
-)
-
 _new = tuple.__new__  # a named tuple's own constructor costs twice as much
-
-
-class Work(Job):
-    """A change of a room."""
-
-    __slots__ = ("room", "room_id")
-
-    def __init__(self, room: str, size: int = 0) -> None:
-        super().__init__(size)
-        if not room.isascii():
-            room.encode()  # what SQLite refuses would cost the whole group
-        self.room = room
-        self.room_id = 0  # set when it is applied
-
-
-class Append(Work):
-    """See :meth:`supervisor.history.base.History.append`."""
-
-    __slots__ = ("durability", "entry", "expect_offset", "idempotency_key", "retention")
-
-    def __init__(
-        self,
-        room: str,
-        entry: Entry,
-        retention: Retention,
-        *,
-        durability: Durability,
-        idempotency_key: str | None,
-        expect_offset: int | None,
-    ) -> None:
-        super().__init__(room, entry.size)
-        if idempotency_key is not None and not idempotency_key.isascii():
-            idempotency_key.encode()
-        if entry.expires is not None and math.isnan(entry.expires):
-            raise ValueError("expires is not a number")
-        self.entry = entry
-        self.retention = retention
-        self.durability = durability
-        self.idempotency_key = idempotency_key
-        self.expect_offset = expect_offset
-
-
-class End(Work):
-    """See :meth:`supervisor.history.base.History.end`."""
-
-    __slots__ = ()
-
-
-class Remove(Work):
-    """See :meth:`supervisor.history.base.History.remove`."""
-
-    __slots__ = ()
 
 
 class RoomWriter:
@@ -130,10 +70,8 @@ class RoomWriter:
         self._rooms: dict[str, RoomRow] = {}
         self._changed: dict[int, RoomRow] = {}
         self._rows: list[tuple[Any, ...] | None] = []  # None: replaced by a later one's key
-        self._repeats: dict[tuple[int, str], tuple[int, int]] = {}
-        self._new_repeats: list[tuple[Any, ...]] = []
+        self._repeats = Repeats(connection)
         self._group = 0
-        self._repeats_forgotten = 0
         self._swept = 0
         self._unswept = 0
         query = "SELECT coalesce(max(id), 0) FROM history_rooms"
@@ -144,13 +82,18 @@ class RoomWriter:
         self._rooms.clear()
         self._changed.clear()
         self._rows.clear()
-        self._new_repeats.clear()
+        self._repeats.forget()
 
     def apply(self, works: Sequence[Work], now: int) -> None:
         """Do a group of works, and set their outcomes."""
         self._group += 1
         self._load({work.room for work in works})
-        self._load_repeats(works)
+        self._repeats.load(
+            (self._rooms[work.room].id, work.idempotency_key)
+            for work in works
+            if isinstance(work, Append) and work.idempotency_key is not None
+            if work.room in self._rooms
+        )
         self._trim_compacted(works, now)
         unsettled: set[int] = set()  # rooms with appends that are told after the commit only
         for work in works:
@@ -179,7 +122,7 @@ class RoomWriter:
             self._swept = now
             self._unswept = 0
         self._write_rooms()
-        self._write_repeats(now)
+        self._repeats.write(now)
 
     def _append(self, work: Append, room: RoomRow | None, now: int, unsettled: set[int]) -> None:
         refusal = self._refuse(work, room, now)
@@ -198,8 +141,7 @@ class RoomWriter:
         work.outcome = _new(Appended, (_new(Position, (room.epoch, offset)), False))
         self._add(room, entry, work.size)
         if work.idempotency_key is not None:
-            self._repeats[number, work.idempotency_key] = (now, offset)
-            self._new_repeats.append((number, work.idempotency_key, now, offset))
+            self._repeats.note(number, work.idempotency_key, now, offset)
         if work.durability == "memory":
             if not room.unsure:
                 room.unsure = 1
@@ -217,9 +159,9 @@ class RoomWriter:
         if room is None:
             return OffsetConflict(work.room, expected, NOWHERE) if expected else None
         if work.idempotency_key is not None:
-            first = self._repeats.get((room.id, work.idempotency_key))
-            if first is not None and first[0] + _PERIOD > now:
-                return Appended(Position(room.epoch, first[1]), repeated=True)
+            first = self._repeats.find(room.id, work.idempotency_key, now)
+            if first is not None:
+                return Appended(Position(room.epoch, first), repeated=True)
         if room.ended:
             return LogEnded(f"room {work.room!r} has ended")
         if expected is not None and expected != room.top:
@@ -290,29 +232,10 @@ class RoomWriter:
             room.set_bounds(bounds)
             room.due = 0  # to be found out
             if room.compact and not was_compact:
-                self._compact(room)
+                compact(self._connection, room)
             elif was_compact and not room.compact:
-                self._connection.execute(
-                    "UPDATE history_records SET flags = flags & ~8, expires = NULL"
-                    " WHERE room = ? AND flags & 8",
-                    (room.id,),
-                )
+                uncompact(self._connection, room)
         room.retention = retention
-
-    def _compact(self, room: RoomRow) -> None:
-        """Drop all but the newest record of each key, and count what is left."""
-        self._connection.execute(
-            "DELETE FROM history_records WHERE room = ?1 AND key IS NOT NULL AND offset NOT IN"
-            " (SELECT max(offset) FROM history_records WHERE room = ?1 AND key IS NOT NULL"
-            " GROUP BY key)",
-            (room.id,),
-        )
-        self._connection.execute(
-            "UPDATE history_records SET flags = flags | 8, expires = time"
-            " WHERE room = ? AND key IS NOT NULL AND flags & 2",
-            (room.id,),
-        )
-        room.records, room.size = self._count("room = ?", room.id)
 
     def _forget_room(self, room: RoomRow) -> None:
         self._write_rows()
@@ -353,24 +276,11 @@ class RoomWriter:
         for room in changed:
             if room.replaced:
                 for marks, keys in chunks(list(room.replaced)):
-                    self._drop(room, f"room = ? AND key IN ({marks})", room.id, *keys)
+                    drop(self._connection, room, f"room = ? AND key IN ({marks})", room.id, *keys)
                 room.replaced.clear()
         insert(self._connection, "history_records", sorted(row for row in self._rows if row))
         self._rows.clear()
         return changed
-
-    def _drop(self, room: RoomRow, which: str, *values: object) -> None:
-        """Drop records that do not count as lost."""
-        records, size = self._count(which, *values)
-        if records:
-            self._connection.execute(f"DELETE FROM history_records WHERE {which}", values)  # noqa: S608 - constants
-            room.records -= records
-            room.size -= size
-
-    def _count(self, which: str, *values: object) -> tuple[int, int]:
-        query = f"SELECT count(*), coalesce(sum(size), 0) FROM history_records WHERE {which}"  # noqa: S608 - constants
-        records, size = self._connection.execute(query, values).fetchone()
-        return records, size
 
     def _trim_compacted(self, works: Sequence[Work], now: int) -> None:
         """Drop what has gone by now before it is replaced: it is lost."""
@@ -380,80 +290,8 @@ class RoomWriter:
                 self._trim(room, now)
 
     def _trim(self, room: RoomRow, now: int) -> None:
-        """Drop what the room does not keep at ``now``."""
-        if room.due <= now:
-            going = find_going(self._connection, room, now)
-            self._delete(room, "offset < ?", going.first)
-            if room.compact:
-                self._bury(room, now)
-            self._delete(room, "NOT flags & 8 AND expires <= ?", now)
-            if room.compact:
-                self._delete(room, "flags & 8 AND expires <= ?", now - room.tombstone_age)
-            room.records -= going.records
-            room.size -= going.size
-            room.lost = going.lost
-            room.due = self._due(room)
-            self._changed[room.id] = room
-        if room.most is not None and room.records > room.most:
-            self._lose(room, room.records - room.most, 0)
-        if room.largest is not None and room.size > room.largest and room.records > 1:
-            self._lose(room, 0, room.size - room.largest)
-
-    def _bury(self, room: RoomRow, now: int) -> None:
-        """Make tombstones of the values that have expired."""
-        self._connection.execute(
-            f"UPDATE history_records SET flags = {REMOVED | TOMBSTONE}, payload = '',"  # noqa: S608 - constants
-            f" size = {KEY_SIZE}, expires = max(time, expires)"
-            " WHERE room = ? AND NOT flags & 8 AND expires <= ? AND key IS NOT NULL",
-            (room.id, now),
-        )
-
-    def _delete(self, room: RoomRow, which: str, value: int) -> None:
-        self._connection.execute(
-            f"DELETE FROM history_records WHERE room = ? AND {which}",  # noqa: S608 - constants
-            (room.id, value),
-        )
-
-    def _lose(self, room: RoomRow, records: int, size: int) -> None:
-        """Drop the oldest, so many or of so many bytes; the newest stays for the sake of bytes."""
-        (found,) = self._connection.execute(
-            "SELECT json_group_array(json_array(offset, size)) FROM"
-            " (SELECT offset, size FROM history_records WHERE room = ? ORDER BY offset LIMIT ?)",
-            (room.id, records or 256),
-        ).fetchone()
-        oldest: list[tuple[int, int]] = json.loads(found)
-        last = 0
-        for offset, of_one in oldest:
-            if size and room.records == 1:
-                break
-            last = offset
-            room.records -= 1
-            room.size -= of_one
-            if size:
-                size -= of_one
-                if size <= 0:
-                    break
-        room.lost = max(room.lost, last)
-        self._connection.execute(
-            "DELETE FROM history_records WHERE room = ? AND offset <= ?", (room.id, last)
-        )
-        if size > 0 and room.records > 1:
-            self._lose(room, 0, size)
-
-    def _due(self, room: RoomRow) -> int:
-        """Return when something of the room goes by time next."""
-        dues = [room.touched + room.meta_age]
-        next_expiry = "SELECT min(expires) FROM history_records WHERE room = ?"
-        for query, age in (
-            ("SELECT time FROM history_records WHERE room = ? ORDER BY offset LIMIT 1", room.age),
-            (f"{next_expiry} AND expires IS NOT NULL AND NOT flags & 8", 0),
-            (f"{next_expiry} AND flags & 8", room.tombstone_age if room.compact else None),
-        ):
-            if age is not None:
-                (first,) = self._connection.execute(query, (room.id,)).fetchone() or (None,)
-                if first is not None:
-                    dues.append(first + age)
-        return min(dues)
+        trim(self._connection, room, now)
+        self._changed[room.id] = room
 
     def _sweep(self, now: int, rooms: int) -> None:
         """Look after rooms that nobody may be using."""
@@ -476,32 +314,3 @@ class RoomWriter:
                 self._trim(room, now)
             if left < 0:
                 return
-
-    # ------------------------------------------------------------------------ the idempotency keys
-
-    def _load_repeats(self, works: Sequence[Work]) -> None:
-        self._repeats.clear()
-        pairs = []
-        for work in works:
-            if isinstance(work, Append) and work.idempotency_key is not None:
-                room = self._rooms.get(work.room)
-                if room is not None:
-                    pairs.append((room.id, work.idempotency_key))
-        for marks, some in chunks(pairs, "(?, ?)"):
-            query = (
-                f"SELECT {REPEAT_COLUMNS} FROM history_repeats"  # noqa: S608 - constants
-                f" WHERE (room, key) IN (VALUES {marks})"
-            )
-            values = tuple(chain.from_iterable(some))
-            for room_id, key, when, offset in self._connection.execute(query, values):
-                self._repeats[room_id, key] = (when, offset)
-
-    def _write_repeats(self, now: int) -> None:
-        if self._new_repeats:
-            insert(self._connection, "history_repeats", self._new_repeats, _UPDATE_REPEAT)
-            self._new_repeats.clear()
-        if self._repeats_forgotten + _PERIOD // 100 <= now:
-            self._repeats_forgotten = now
-            self._connection.execute(
-                "DELETE FROM history_repeats WHERE time <= ?", (now - _PERIOD,)
-            )
