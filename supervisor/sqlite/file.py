@@ -286,12 +286,19 @@ class SqliteFile(Generic[J]):
 
     def _watch(self) -> None:
         """
-        Tell those who have waited too long; in a thread of its own.
+        Tell those who have waited too long, and see if the file is there; in a thread of its own.
 
         A thread that hangs in the kernel can tell nobody.
         """
         while not self._ended.wait(min(1.0, self._deadline / 4)):
             since = time.monotonic() - self._deadline
+            if self._state is _State.OPEN and not self._place.is_same():
+                self._writer.lose(
+                    StoreUnavailable(
+                        f"{self.path} was removed or replaced while it was open; what it had is not"
+                        " there any more: restart with the file that is to be used"
+                    )
+                )
             with self._mutex:
                 jobs = self._writer.take_late(since)
                 reads = self._reader.take_late(since)

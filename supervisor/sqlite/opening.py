@@ -72,6 +72,7 @@ class Place:
         self._version = version
         self._synchronous = synchronous
         self._deadline = deadline
+        self._identity: tuple[int, int] | None = None  # of the file that is open
 
     def open(
         self,
@@ -104,9 +105,21 @@ class Place:
                 prepare(connection, last_stop)
             connection.execute("COMMIT")
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            self._identity = self._look()
         except sqlite3.Error as error:
             raise unavailable(self._path, error) from error
         return connection
+
+    def is_same(self) -> bool:
+        """Whether the file that is open is the one that would be opened now."""
+        return self._look() == self._identity
+
+    def _look(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
     def connect(self) -> sqlite3.Connection:
         """Return a further connection, for as long as the file is open."""

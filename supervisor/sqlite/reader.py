@@ -8,6 +8,7 @@ an open file share.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
 import time
@@ -96,13 +97,14 @@ class Reader:
     def run(self) -> None:
         """Answer reads until it is closed; in a thread of its own."""
         connection: sqlite3.Connection | None = None
+        with contextlib.suppress(sqlite3.Error):  # later, by path, it might be another file
+            connection = self._opened()
         while (read := self._take()) is not None:
             outcome: Any
             failed = True
             try:
                 if connection is None:
-                    connection = self._connect()
-                    connection.execute("PRAGMA query_only = ON")
+                    connection = self._opened()
                 connection.execute("BEGIN")
                 try:
                     outcome = read.query(connection)
@@ -121,6 +123,12 @@ class Reader:
             wake(read.loop, answer, read.future, outcome, failed)
         if connection is not None:
             connection.close()
+
+    def _opened(self) -> sqlite3.Connection:
+        connection = self._connect()
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # opens the file
+        return connection
 
     def _take(self) -> Read | None:
         with self._mutex:

@@ -81,6 +81,7 @@ class Writer(Generic[J]):
         self._group: list[J] = []
         self._waits = False
         self._closing = False
+        self._lost = False  # the file is no more
 
     def put(self, job: J) -> None:
         """
@@ -121,6 +122,12 @@ class Writer(Generic[J]):
         self._error = unavailable(self._path, error)
         self._retry_at = time.monotonic() + RETRY_AFTER
 
+    def lose(self, error: StoreUnavailable) -> None:
+        """Note that what is written goes nowhere; nothing is tried any more."""
+        self.healthy = False
+        self._error = error
+        self._lost = True
+
     def take_late(self, since: float) -> list[Job]:
         """Return the jobs that have waited since before, as told; with the lock."""
         late: list[Job] = [job for job in self._group if job.since <= since and not job.told]
@@ -144,7 +151,7 @@ class Writer(Generic[J]):
                 if self._closing:
                     return None
                 self._waits = True
-                failing = not self.healthy and not self.given_up
+                failing = not self.healthy and not self.given_up and not self._lost
                 if not self._wake.wait(RETRY_AFTER if failing else None) and not self._queue:
                     self._waits = False
                     return []
@@ -176,7 +183,7 @@ class Writer(Generic[J]):
             self.healthy = True
 
     def _write(self, connection: sqlite3.Connection, group: list[J]) -> None:
-        if self.given_up or time.monotonic() < self._retry_at:
+        if self.given_up or self._lost or time.monotonic() < self._retry_at:
             self._refuse(group)
             return
         told = False
@@ -205,7 +212,7 @@ class Writer(Generic[J]):
                 group[0].outcome = error
                 self._tell(group)
         else:
-            self.healthy = True
+            self.healthy = not self._lost
             if not told or len(early) < len(group):
                 self._tell([job for job in group if not job.early])
         finally:

@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -360,12 +360,47 @@ async def test_a_file_that_works_again_says_so_by_itself(
         assert not file.healthy
         other.rollback()
 
-    async with asyncio.timeout(5.0):
-        while not file.healthy:
-            await asyncio.sleep(0.01)
+    await until(lambda: file.healthy)
 
     await file.write(add("y"))
     assert await things(file) == ["y"]
+    await file.aclose()
+
+
+def take_away(path: Path, *, replaced: bool) -> None:
+    """Remove a database and what belongs to it; put something else in its place."""
+    for name in (path, path.with_name("things.db-wal"), path.with_name("things.db-shm")):
+        name.unlink(missing_ok=True)
+    if replaced:
+        path.write_bytes(b"another")
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Return when that is true; it is to be soon."""
+    for _ in range(1000):
+        if true():
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("it did not become true within 10 s")
+
+
+@pytest.mark.parametrize("replaced", [False, True], ids=["removed", "replaced"])
+async def test_a_file_that_is_taken_away_is_not_written_any_more(
+    path: Path,
+    replaced: bool,
+) -> None:
+    """It would be kept nowhere: writes are refused, and what was read before can be read still."""
+    file = make_file(path, deadline=0.4)
+    await file.open()
+    await file.write(add("x"))
+    take_away(path, replaced=replaced)
+
+    await until(lambda: not file.healthy)
+
+    with pytest.raises(StoreUnavailable, match="removed or replaced"):
+        await file.write(add("y"))
+    assert await things(file) == ["x"]
+    assert not file.healthy
     await file.aclose()
 
 
