@@ -432,6 +432,38 @@ async def test_old_rooms_leave_the_file(path: Path) -> None:
     assert rows == [1, 30, 0]
 
 
+async def test_expired_values_leave_the_file(path: Path) -> None:
+    """Their keys stay as tombstones, which go, too, while other rooms are used."""
+    now = 1_700_000_000.0
+    history = await opened(path, clock=lambda: now)
+    await history.append("a", Entry("x" * 1000, key="ü", expires=now + 10.0), NEWEST)
+    await history.append("a", Entry(b"y" * 1000, key="k\0", expires=now + 20.0), NEWEST)
+
+    def rows() -> list[Any]:
+        with closing(sqlite3.connect(path)) as connection:
+            return connection.execute(
+                "SELECT offset, key, payload, r.size, l.size FROM history_records r"
+                " JOIN history_rooms l ON l.id = room WHERE l.name = 'a'"
+            ).fetchall()
+
+    now += 10.0
+    await append(history, "used")
+    one = rows()
+    now += 10.0
+    lazily = await history.state("a")
+    await append(history, "used")
+    both = rows()
+    now += NEWEST.tombstone_age
+    await append(history, "used")
+
+    assert [row[:4] for row in one] == [(1, "ü", "", 2), (2, "k\0", b"y" * 1000, 1002)]
+    assert both == [(1, "ü", "", 2, 4), (2, "k\0", "", 2, 4)]
+    assert lazily.size == 4
+    assert rows() == []
+    assert (await history.state("a")).lost == 2
+    await history.aclose()
+
+
 async def test_keys_are_kept_to_the_letter(path: Path) -> None:
     """Keys that differ after a NUL character are two."""
     history = await opened(path)
