@@ -189,7 +189,7 @@ class Inboxes:
         """Give to others what ``connection`` did not acknowledge. Idempotent."""
         box = self._box_of.pop(connection, None)
         if box is not None:
-            box.machine.gone(connection)
+            box.machine.gone(connection, self._runtime.clock())
             self._go_on(box)
 
     # What happens to messages.
@@ -278,7 +278,7 @@ class Inboxes:
             if box.timer is not None:
                 box.timer.cancel()
             for connection in list(box.machine.receivers):
-                box.machine.gone(connection)
+                box.machine.gone(connection, self._runtime.clock())
             self._go_on(box)
         self._box_of.clear()
         await self._work.finish(timeout)
@@ -324,6 +324,9 @@ class Inboxes:
                 self._give(box, giving)
         finally:
             box.giving = False
+        for id in machine.counted:
+            box.delivered[id] = box.delivered.get(id, 0) + 1
+        machine.counted.clear()
         box.worn_out.update(dict.fromkeys(machine.dead))
         machine.dead.clear()
         box.let_go()
@@ -399,7 +402,7 @@ class Inboxes:
     # ------------------------------------------------------------------------------- connections
 
     def _give(self, box: Box, giving: Giving[Connection]) -> None:
-        connection, id, counts = giving
+        connection, id, _ = giving
         machine, user = box.machine, box.user
         if connection.user != user:  # it has become another's, and is about to be said so
             machine.refused(giving)
@@ -423,12 +426,10 @@ class Inboxes:
             if not connection.actor.when_flushed(latch):
                 self._runtime.call_later(1.0, partial(self._has_space, box, connection))
             return
-        if counts and id not in box.settled:
-            box.delivered[id] = box.delivered.get(id, 0) + 1
         if offer is Offer.TOO_LARGE:  # as if nobody acknowledged it, so that it is dead in the end
             machine.written(connection, id)
         elif not offer.taken:
-            machine.gone(connection)
+            machine.gone(connection, self._runtime.clock())
 
     def _written(
         self,
@@ -447,7 +448,7 @@ class Inboxes:
         if delivered:
             box.machine.written(connection, id)
         else:  # a socket that lost something never takes anything again
-            box.machine.gone(connection)
+            box.machine.gone(connection, self._runtime.clock())
             self._go_on_soon(box)
 
     def _has_space(self, box: Box, connection: Connection) -> None:

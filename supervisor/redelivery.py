@@ -76,9 +76,10 @@ class _Letter(Generic[R]):
         id: Its id.
         room: Who may have it: members of this room; None is everybody.
         expires: From then on it is not given any more.
-        deliveries: Rounds begun.
+        deliveries: Rounds that have ended without an acknowledgement.
         phase: Where it is.
         when: When its phase ends, in flight or resting.
+        given: When its round began.
         holders: Who has been given it in this round, and whether it was written.
     """
 
@@ -88,6 +89,7 @@ class _Letter(Generic[R]):
     deliveries: int
     phase: _Phase
     when: float
+    given: float
     holders: dict[R, bool]
 
 
@@ -106,7 +108,7 @@ class Giving(NamedTuple, Generic[R]):
     Attributes:
         receiver: To whom.
         id: Which message.
-        counts: Whether this is a delivery of its own, and not one more receiver of the last.
+        counts: Whether a round begins with it, and it is not one more receiver of the last.
     """
 
     receiver: R
@@ -127,6 +129,7 @@ class Redelivery(Generic[R]):
 
     Attributes:
         dead: Messages given up, for the dispatcher to take out.
+        counted: Messages of which a delivery was counted, each time; for the dispatcher, too.
         skipped: Rooms of messages that were not kept because nobody here is in those rooms; the
             dispatcher takes out those that it asks for again.
     """
@@ -138,6 +141,7 @@ class Redelivery(Generic[R]):
         "_receivers",
         "_settled",
         "_undo",
+        "counted",
         "dead",
         "rules",
         "skipped",
@@ -146,6 +150,7 @@ class Redelivery(Generic[R]):
     def __init__(self, rules: RedeliveryRules, jitter: Callable[[], float]) -> None:
         self.rules = rules
         self.dead: list[str] = []
+        self.counted: list[str] = []
         self.skipped = NO_ROOMS
         self._jitter = jitter
         self._letters: dict[str, _Letter[R]] = {}  # in the order of put
@@ -199,16 +204,21 @@ class Redelivery(Generic[R]):
             state.rooms -= {room}
             self._let_go()
 
-    def gone(self, receiver: R) -> None:
-        """Take back what only ``receiver`` had. Idempotent."""
+    def gone(self, receiver: R, now: float) -> None:
+        """
+        Take back what only ``receiver`` had. Idempotent.
+
+        That was a delivery if the receiver had it for a while: a page that is reloaded again and
+        again has not shown it to anybody.
+        """
         if self._receivers.pop(receiver, None) is None:
             return
         for letter in list(self._letters.values()):
             if letter.holders.pop(receiver, None) is None or letter.holders:
                 continue
-            if letter.phase is _Phase.IN_FLIGHT and self._worn_out(letter):
-                self._give_up(letter)
-            elif letter.phase is not _Phase.DUE:
+            if letter.phase is _Phase.IN_FLIGHT and now - letter.given >= self.rules.backoff[0]:
+                self._count(letter)
+            if letter.id in self._letters and letter.phase is not _Phase.DUE:
                 self._move(letter, _Phase.QUEUED)
         self._let_go()
 
@@ -227,7 +237,7 @@ class Redelivery(Generic[R]):
             self._remember(id)
             self.dead.append(id)
             return False
-        letter: _Letter[R] = _Letter(id, room, expires, deliveries, _Phase.QUEUED, 0.0, {})
+        letter: _Letter[R] = _Letter(id, room, expires, deliveries, _Phase.QUEUED, 0.0, 0.0, {})
         if not any(_may_have(state, letter) for state in self._receivers.values()):
             self.skipped |= {room}
             return False
@@ -286,7 +296,6 @@ class Redelivery(Generic[R]):
             return
         if giving.counts and self._undo is not None:
             phase, letter.when, letter.holders = self._undo
-            letter.deliveries -= 1
             self._move(letter, phase)
         else:
             letter.holders.pop(giving.receiver, None)
@@ -318,7 +327,7 @@ class Redelivery(Generic[R]):
         if counts:
             self._undo = (letter.phase, letter.when, dict(letter.holders))
             self._move(letter, _Phase.IN_FLIGHT)
-            letter.deliveries += 1
+            letter.given = now
             letter.when = now + self.rules.ack_wait
         letter.holders[receiver] = False
         return Giving(receiver, letter.id, counts)
@@ -327,16 +336,20 @@ class Redelivery(Generic[R]):
         """Nobody has acknowledged it in time."""
         if not any(letter.holders.values()):  # nobody could: it is not written yet
             letter.when = now + self.rules.ack_wait
-        elif self._worn_out(letter):
-            self._give_up(letter)
-        else:
+            return
+        self._count(letter)
+        if letter.id in self._letters:
             backoff = self.rules.backoff
             seconds = backoff[min(letter.deliveries, len(backoff)) - 1]
             letter.when = now + seconds * (0.8 + 0.4 * self._jitter())
             self._move(letter, _Phase.RESTING)
 
-    def _worn_out(self, letter: _Letter[R]) -> bool:
-        return letter.deliveries >= self.rules.max_deliveries
+    def _count(self, letter: _Letter[R]) -> None:
+        """A round has ended without an acknowledgement; give up after the last one."""
+        letter.deliveries += 1
+        self.counted.append(letter.id)
+        if letter.deliveries >= self.rules.max_deliveries:
+            self._give_up(letter)
 
     def _give_up(self, letter: _Letter[R]) -> None:
         self._remove(letter)

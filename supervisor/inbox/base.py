@@ -54,7 +54,7 @@ class InboxMessage:
         encoded: Whether the payload is the JSON text of other data.
         created: Unix time in seconds.
         expires: Unix time in seconds from which on it is not worth delivering.
-        deliveries: How often it was given to a client.
+        deliveries: How often it was given to clients, and none of them acknowledged it.
     """
 
     id: str

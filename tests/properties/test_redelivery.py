@@ -108,8 +108,8 @@ class RedeliveryMachine(RuleBasedStateMachine):
         receiver = self.who(who)
         if receiver is not None:
             self.here.remove(receiver)
-            self.machine.gone(receiver)
-            self.machine.gone(receiver)
+            self.machine.gone(receiver, self.now)
+            self.machine.gone(receiver, self.now)
             self.pump()
 
     @rule(who=WHO, times=st.integers(1, 4))
@@ -168,6 +168,7 @@ class RedeliveryMachine(RuleBasedStateMachine):
         """Load what there is space for, and give what there is to give."""
         for id in self.machine.advance(self.now):
             assert self.pending[id].expires <= self.now
+        self.count()
         self.expire()
         for message in list(self.pending.values()):
             if self.machine.full:
@@ -183,11 +184,18 @@ class RedeliveryMachine(RuleBasedStateMachine):
                 self.machine.refused(giving)
             else:
                 self.give(giving)
+        self.count()
         for id in self.machine.dead:
             message = self.pending.pop(id)
             assert message.deliveries == self.limits.max_deliveries
             self.over[id] = "dead"
         self.machine.dead.clear()
+
+    def count(self) -> None:
+        for id in self.machine.counted:
+            if id in self.pending:
+                self.pending[id].deliveries += 1
+        self.machine.counted.clear()
 
     def give(self, giving: Giving[Receiver]) -> None:
         receiver, id, counts = giving
@@ -201,8 +209,7 @@ class RedeliveryMachine(RuleBasedStateMachine):
         got = any(id in each.got for each in self.here)
         assert counts or writing or got, "nobody has it, so this is another delivery"
         assert got or not (counts and writing), "nobody could have acknowledged it yet"
-        message.deliveries += counts
-        assert 1 <= message.deliveries <= self.limits.max_deliveries
+        assert message.deliveries < self.limits.max_deliveries
         if id not in receiver.first:
             receiver.first.append(id)
         receiver.writing.append(id)
@@ -281,7 +288,7 @@ def test_what_nobody_acknowledges_dies(lives: list[float]) -> None:
     """After as many deliveries as there may be, however often connections come and go."""
     rules = RedeliveryRules()
     machine: Redelivery[int] = Redelivery(rules, lambda: 0.5)
-    now, deliveries = 0.0, 0
+    now, deliveries, end = 0.0, 0, 0.0
 
     for number, life in enumerate([*lives, 1e6]):
         machine.connected(number)
@@ -290,12 +297,13 @@ def test_what_nobody_acknowledges_dies(lives: list[float]) -> None:
         while now <= end and not machine.dead:
             machine.advance(now)
             while (giving := machine.take(now)) is not None:
-                deliveries += giving.counts
-                machine.written(number, "m")
+                machine.written(giving.receiver, "m")
             due = machine.next_due()
             assert due is None or due > now
             now = end + 1 if due is None else due
-        machine.gone(number)
+        machine.gone(number, end)
+        deliveries += len(machine.counted)
+        machine.counted.clear()
 
     assert machine.dead == ["m"]
     assert deliveries == rules.max_deliveries

@@ -59,7 +59,7 @@ def test_the_last_delivery_that_is_lost_is_the_last() -> None:
     assert giving == Giving("full", "m", counts=False)
     inbox.refused(giving)
 
-    inbox.gone("dying")
+    inbox.gone("dying", 5.0)
 
     assert inbox.dead == ["m"]
     assert len(inbox) == 0
