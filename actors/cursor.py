@@ -71,6 +71,7 @@ class Cursor(Generic[M]):
         "_dropped",
         "_failures",
         "_feed",
+        "_fresh_to",
         "_join",
         "_notices",
         "_page",
@@ -101,6 +102,9 @@ class Cursor(Generic[M]):
         self._asked: Position | None = replay.since
         self._reason: GapReason | None = None
         self._doubtful = False  # whether the store has to say if the place that it asked for exists
+        self._fresh_to = (
+            0  # whoever knew nothing needs not hear of what was removed up to this offset
+        )
         self._conceded = 0  # what was lost before a snapshot: that is of no use to anybody
         self._unread = False  # whether the store has to say what is kept
         self._notices: list[Notice] = []
@@ -167,10 +171,16 @@ class Cursor(Generic[M]):
                 return None
             self.answer()
             self.after = publications[-1].position.offset
+            if publications[0].position.offset <= self._fresh_to:
+                publications = [each for each in publications if not self._needless(each)]
             chunk = feed.chunk(self.member.encoder, publications, self._said())
             if chunk is not None:  # a format may have no words for any of them
                 return chunk
         return None
+
+    def _needless(self, publication: Publication) -> bool:
+        """Whether it says of a key that it is no more, to one that never heard of it."""
+        return publication.removed and publication.position.offset <= self._fresh_to
 
     def stalled(self) -> None:
         """Let go of all but the place; see :class:`actors.interfaces.Source`."""
@@ -189,6 +199,8 @@ class Cursor(Generic[M]):
             return
         feed = self._feed
         recovered = None if self._asked is None else self._reason is None
+        if self.after == 0:
+            self._fresh_to = feed.routed
         top = feed.position
         join.answer(JoinReply(True, top, self.after, recovered, self._reason, feed.ended))
         self._notices.insert(0, Joined(feed.room, top, self.after, recovered, self._reason))

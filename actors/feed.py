@@ -401,6 +401,8 @@ class Feed(Generic[M]):
         self, encoder: Encoder, publications: list[Publication], words: tuple[Frame, ...]
     ) -> Chunk | None:
         """Return what one member pulls, which others may pull, too; None if there are no words."""
+        if not publications:
+            return Chunk(words, feed=self.label) if words else None
         first, last = publications[0].position.offset, publications[-1].position.offset
         place = (encoder, first, last, len(publications))
         shared = self._chunks.get(place)

@@ -387,7 +387,8 @@ class Inboxes:
     def _let_go(self, box: Box) -> None:
         """Forget what the store should be told of a user who is away: it is delivered again."""
         if not box.machine.receivers and box.unsaved:
-            self._losses["unsaved"] += len(box.settled)
+            if box.settled:
+                self._losses["unsaved"] += len(box.settled)
             box.settled.clear()
             box.delivered.clear()
             box.worn_out.clear()
@@ -532,7 +533,8 @@ class Inboxes:
         settled, dead = await box.save(self._store)
         if settled:
             self._neighbours.settled(box.user, settled)
-        self._losses["dead"] += len(dead)
+        if dead:
+            self._losses["dead"] += len(dead)
         for message in dead:
             self._tell_offline(message)
 

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 __all__ = ["Publisher"]
 
 
+MAX_IDEMPOTENCY_KEY = 255
+"""Characters of an idempotency key, at most."""
+
 FULL_PAUSE = 0.005
 """Seconds after which a publisher tries again that waits for space in the history."""
 
@@ -155,7 +158,10 @@ class Publisher:
         """Publish, and return what became of it; see :meth:`supervisor.supervisor.Supervisor.publish`."""
         room = publication.room
         policy = self._policies.resolve(room)
-        if policy.feed == "alert" and expect_offset is None:
+        _check_append(idempotency_key, expect_offset)
+        if policy.feed == "alert":
+            if expect_offset is not None:
+                raise InvalidPublication(f"room {room!r} is of the class alert and has no offsets")
             return await self._alert(publication, policy, idempotency_key)
         if not policy.keeps:
             if idempotency_key is not None or expect_offset is not None:
@@ -192,6 +198,7 @@ class Publisher:
         """Publish without waiting, from any thread."""
         room = publication.room
         policy = self._policies.resolve(room)
+        _check_append(idempotency_key, None)
         if policy.feed == "alert":
             self._alert_nowait(publication, policy, idempotency_key)
             return
@@ -218,6 +225,7 @@ class Publisher:
         idempotency_key: str | None = None,
     ) -> Receipt:
         """Put ``publication`` into the inbox of ``user``; it lasts so many seconds."""
+        _check_append(idempotency_key, None)
         messages = self._letters.write(
             publication, [user], room=None, lasts=lasts, idempotency_key=idempotency_key
         )
@@ -321,6 +329,20 @@ class Publisher:
         return position
 
 
+def _check_append(idempotency_key: object, expect_offset: object) -> None:
+    if idempotency_key is not None and not (
+        isinstance(idempotency_key, str) and 1 <= len(idempotency_key) <= MAX_IDEMPOTENCY_KEY
+    ):
+        raise InvalidPublication(
+            f"idempotency_key is a str of 1 to {MAX_IDEMPOTENCY_KEY} characters, not "
+            f"{str(idempotency_key)[:80]!r}"
+        )
+    if expect_offset is not None and (
+        not isinstance(expect_offset, int) or isinstance(expect_offset, bool) or expect_offset < 0
+    ):
+        raise InvalidPublication(f"expect_offset is an int from 0, not {expect_offset!r}")
+
+
 def _check(
     room: Hashable,
     policy: RoomPolicy,
@@ -332,7 +354,7 @@ def _check(
         raise InvalidPublication(
             f"room {room!r} is of the class {policy.feed}; ttl is for the keys of status rooms"
         )
-    if ttl is not None and not 0 < ttl < math.inf:
+    if ttl is not None and (not isinstance(ttl, int | float) or not 0 < ttl < math.inf):
         raise InvalidPublication(f"ttl is a number of seconds above 0, not {ttl!r}")
     if policy.feed == "status" and not isinstance(key, str):
         raise InvalidPublication(

@@ -9,6 +9,7 @@ allowed. Environment variables are named ``WSUPERVISOR_`` and the setting; the f
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -179,7 +180,9 @@ class Settings(BaseSettings):
     @classmethod
     def _only_known_stores(cls, value: str) -> str:
         path = value.removeprefix("sqlite:///")
-        if value == "memory://" or (path != value and path.strip("/") and not path.endswith("/")):
+        is_path = path.strip("/") and not path.endswith("/") and not set(path) & set("?#")
+        is_path = is_path and not path.startswith(":")  # SQLite's own words, such as :memory:
+        if value == "memory://" or (path != value and is_path):
             return value
         if value.startswith(("redis://", "rediss://")):
             raise ValueError(f"redis comes with a later version; this one has {_STORES}")
@@ -263,7 +266,16 @@ class _StrictEnvironment(EnvSettingsSource):
         try:
             return _whole_rooms(self, super().__call__())
         except ValueError as error:  # a value that should be JSON and is not
-            raise SettingsError(f"environment: {error}") from None
+            raise SettingsError(_no_json(error)) from None
+
+
+def _no_json(error: ValueError) -> str:
+    """Say which variable is to be JSON and is not, and where it ceases to be."""
+    found = re.search('field "(\\w+)"', str(error))
+    if found is None:
+        return f"environment: {error}"
+    setting = found[1]
+    return f"{setting} (from {PREFIX}{setting.upper()}): no JSON: {error.__cause__ or error}"
 
 
 class _ReadableToml(TomlConfigSettingsSource):

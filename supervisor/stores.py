@@ -41,8 +41,11 @@ class Stores:
             StoreUnavailable: If one cannot be used; the text says why, and what would help.
         """
         if not self.opened:
-            await self.history.open()
-            await self.inbox.open()
+            for name, store in (("history", self.history), ("inbox", self.inbox)):
+                try:
+                    await store.open()
+                except StoreUnavailable as error:
+                    raise StoreUnavailable(f"setting {name}: {error}") from error
             self.opened = True
 
     async def aclose(self) -> None:

@@ -691,6 +691,12 @@ class Supervisor:
         if exclude is None:
             return frozenset()
         targets = exclude if isinstance(exclude, list | tuple | set | frozenset) else [exclude]
+        for target in targets:
+            if isinstance(target, str | bytes | int | float):
+                raise TypeError(
+                    "exclude takes sessions, connections or WebSockets, one or several, not "
+                    f"{target!r}"
+                )
         found = (self.find(target) for target in targets)
         return frozenset(pair[1].id for pair in found if pair is not None)
 

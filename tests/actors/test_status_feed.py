@@ -123,3 +123,21 @@ async def test_who_reads_slowly_is_not_sent_back_by_what_is_forgotten(runtime: R
         word for word in words if word.startswith("k")
     ]
     assert room.membership.behind == 0
+
+
+async def test_who_joins_hears_of_no_removed_key(runtime: Runtime) -> None:
+    """It never knew it; who was there, or comes back, is told."""
+    keeper, first, back = Keeper(compact=True), FakeTransport(), FakeTransport()
+    room = Kept(runtime, keeper, compact=True)
+    await room.publish(1, key="a")
+    await room.publish(2, key="gone")
+    await room.publish(None, key="gone", removed=True)
+    epoch = room.feed.epoch or (await keeper.look()).top.epoch
+
+    await room.join(connect(runtime, first, encoder=WORDS))
+    await room.join(connect(runtime, back, encoder=WORDS), since=Position(epoch, 2))
+    await settle()
+    await room.publish(None, key="a", removed=True)
+
+    assert first.sent[1:] == [f"{epoch}:1 a=1", f"{epoch}:4 a-"]
+    assert back.sent[1:] == [f"{epoch}:3 gone-", f"{epoch}:4 a-"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -18,6 +19,7 @@ from supervisor import (
     OffsetConflict,
     Position,
     RoomPolicy,
+    StoreUnavailable,
     Supervisor,
 )
 from tests.supervisor.asgi import Peer, bare_app
@@ -543,3 +545,34 @@ async def test_a_supervisor_that_has_closed_opens_nothing(supervisor: Supervisor
         await supervisor.read_history("log:a")
     with pytest.raises(Drained):
         await supervisor.pending("ann")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"expect_offset": "1"},
+        {"expect_offset": -1},
+        {"expect_offset": True},
+        {"idempotency_key": ""},
+        {"idempotency_key": 7},
+        {"idempotency_key": "x" * 256},
+        {"ttl": "3"},
+    ],
+)
+async def test_what_can_mean_nothing_is_refused(
+    supervisor: Supervisor, arguments: dict[str, Any]
+) -> None:
+    """An empty key, of a header that was not there, would swallow all lines but the first."""
+    with pytest.raises(InvalidPublication, match=next(iter(arguments))):
+        await supervisor.publish("log:a", "x", **arguments)
+
+
+@pytest.mark.parametrize("setting", ["history", "inbox"])
+async def test_a_store_that_cannot_be_opened_is_named(
+    supervise: Supervise, tmp_path: Path, setting: str
+) -> None:
+    """By the setting that says where it is."""
+    supervisor = supervise(**{setting: f"sqlite:///{tmp_path}/nowhere/feeds.db"})
+
+    with pytest.raises(StoreUnavailable, match=f"setting {setting}: .*nowhere does not exist"):
+        await supervisor.publish("a", "x")

@@ -383,3 +383,18 @@ def test_a_file_cannot_name_another(toml: WriteToml) -> None:
 
     with pytest.raises(SettingsError, match=r"config: .*WSUPERVISOR_CONFIG"):
         Settings()
+
+
+def test_json_of_the_environment_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the setting, the variable, and the place where it ceases to be JSON."""
+    monkeypatch.setenv("WSUPERVISOR_ROOMS", '{"log:*": {"class": "log"')
+
+    with pytest.raises(SettingsError, match=r"rooms \(from WSUPERVISOR_ROOMS\): no JSON: .*column"):
+        Settings()
+
+
+@pytest.mark.parametrize("url", ["sqlite:///:memory:", "sqlite:///x.db?mode=ro", "sqlite:///a#b"])
+def test_what_sqlite_would_make_of_a_path_is_no_path(url: str) -> None:
+    """A file of that name would be made, and be a surprise."""
+    with pytest.raises(SettingsError, match="history: must be memory://"):
+        Settings(history=url)

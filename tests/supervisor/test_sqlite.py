@@ -346,6 +346,19 @@ async def test_a_full_disk_is_said_and_tried_again(
     await file.aclose()
 
 
+async def test_the_database_of_another_application_is_left_alone(path: Path) -> None:
+    """Nothing is added to it."""
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE theirs (thing)")
+    file = make_file(path)
+
+    with pytest.raises(StoreUnavailable, match="another application"):
+        await file.open()
+
+    with sqlite3.connect(path) as other:
+        assert other.execute("SELECT name FROM sqlite_master").fetchall() == [("theirs",)]
+
+
 async def test_a_file_that_works_again_says_so_by_itself(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

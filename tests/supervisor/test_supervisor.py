@@ -324,6 +324,13 @@ async def test_a_malformed_room_is_refused_everywhere(
             await done(call())
 
 
+@pytest.mark.parametrize("target", ["ann", ["ann"], 1, b"x"])
+async def test_a_name_excludes_nobody(supervise: Supervise, target: object) -> None:
+    """It is the mistake of one who thinks of users: everybody would get the message."""
+    with pytest.raises(TypeError, match="sessions, connections or WebSockets"):
+        await supervise().publish("a", "x", exclude=target)
+
+
 async def test_exclude_takes_whatever_names_a_connection(
     supervise: Supervise, peer: NewPeer
 ) -> None:
@@ -332,7 +339,7 @@ async def test_exclude_takes_whatever_names_a_connection(
     clients = [peer() for _ in range(4)]
     sessions = [await enter(supervisor, client, rooms=["a"], user="ann") for client in clients]
     first, second, third, _ = sessions
-    excluded = [first, second.connection, third.connection.websocket, object(), "ann"]
+    excluded = [first, second.connection, third.connection.websocket, object()]
 
     assert (await supervisor.publish("a", "1", exclude=first)).recipients == 3
     assert (await supervisor.publish("a", "2", exclude=second.connection)).recipients == 3
