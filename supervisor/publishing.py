@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 __all__ = ["Publisher"]
 
 
+POSTED_ALERTS = 1_000
+"""Alerts of ``publish_nowait`` that may be on their way to the inboxes."""
+
 MAX_IDEMPOTENCY_KEY = 255
 """Characters of an idempotency key, at most."""
 
@@ -89,6 +92,9 @@ class Publisher:
         self._history = history
         self._codec = codec
         self._appended = _Answers()
+        self._posting = threading.Lock()
+        self._posts = 0  # alerts of publish_nowait under way
+        self._posted: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Future[None]] = {}
         self._quiet = Quiet()
         self._losing = threading.Lock()
         self._log = event_logger()
@@ -238,11 +244,19 @@ class Publisher:
         room = publication.room
         assert isinstance(room, str)  # no other room has a policy
         assert policy.expires_after is not None  # alert rooms have one
+        posted = self._posted.get((asyncio.get_running_loop(), room))
+        if posted is not None:
+            await asyncio.wait([posted])
+        return await self._alert_now(publication, room, policy.expires_after, idempotency_key)
+
+    async def _alert_now(
+        self, publication: Publication, room: str, lasts: float, idempotency_key: str | None
+    ) -> Receipt:
         messages = self._letters.write(
             publication,
             await self._inbox.subscribers(room),
             room=room,
-            lasts=policy.expires_after,
+            lasts=lasts,
             idempotency_key=idempotency_key,
         )
         return await self._put(messages)
@@ -263,14 +277,34 @@ class Publisher:
                 "no event loop runs yet that could take an alert: await publish() on one"
             )
 
-        async def alert() -> None:
-            try:
-                await self._alert(publication, policy, idempotency_key)
-            except Exception as error:  # noqa: BLE001 - nobody waits: it is counted and logged
-                self._refused(publication.room, policy, error)
+        room, lasts = publication.room, policy.expires_after
+        assert isinstance(room, str)  # no other room has a policy
+        assert lasts is not None  # alert rooms have one
+        with self._posting:
+            if self._posts >= POSTED_ALERTS:
+                raise MailboxFull(f"{POSTED_ALERTS} alerts wait for the inboxes; await publish()")
+            self._posts += 1
+        place = (node.loop, room)
 
         def post() -> None:
-            node.runtime.run(alert(), name="alert")
+            before = self._posted.get(place)
+            done = self._posted[place] = node.loop.create_future()
+
+            async def alert() -> None:
+                if before is not None:
+                    await asyncio.wait([before])
+                await self._alert_now(publication, room, lasts, idempotency_key)
+
+            def ended(error: BaseException | None) -> None:
+                with self._posting:
+                    self._posts -= 1
+                done.set_result(None)
+                if self._posted.get(place) is done:
+                    del self._posted[place]
+                if isinstance(error, Exception):  # nobody waits: it is counted and logged
+                    self._refused(room, policy, error)
+
+            node.runtime.run(alert(), name="alert", on_done=ended)
 
         node.delivery.post(post)
 
@@ -331,7 +365,9 @@ class Publisher:
 
 def _check_append(idempotency_key: object, expect_offset: object) -> None:
     if idempotency_key is not None and not (
-        isinstance(idempotency_key, str) and 1 <= len(idempotency_key) <= MAX_IDEMPOTENCY_KEY
+        isinstance(idempotency_key, str)
+        and 1 <= len(idempotency_key) <= MAX_IDEMPOTENCY_KEY
+        and _is_unicode(idempotency_key)
     ):
         raise InvalidPublication(
             f"idempotency_key is a str of 1 to {MAX_IDEMPOTENCY_KEY} characters, not "

@@ -210,21 +210,29 @@ class Rooms:
         if len(names) >= limit:
             raise JoinRefused(CloseCode.ROOM_LIMIT, f"a connection may be in {limit} rooms")
         names[name] = None
+        subscribed = False
         try:
             if self._feeds.policies.resolve(name).feed == "alert":
-                await self._subscribe(connection, name)
+                subscribed = await self._subscribe(connection, name)
             return await self._ask_to_join(connection, name, replay, internal=False)
         except BaseException as error:
             names.pop(name, None)
             self.tell_leave(connection, name)  # it waits behind the join, if that waits
             if isinstance(error, RoomFull):
+                if subscribed:
+                    self._unsubscribe(connection, str(name))
                 raise JoinRefused(CloseCode.ROOM_LIMIT, str(error)) from error
             if isinstance(error, StoreUnavailable):
                 raise JoinRefused(CloseCode.ROOM_FAILED, f"room {name} cannot be read") from error
             raise
 
-    async def _subscribe(self, connection: Connection, name: Hashable) -> None:
-        """Have what is published to an alert room put into the inbox of the user, from now on."""
+    async def _subscribe(self, connection: Connection, name: Hashable) -> bool:
+        """
+        Have what is published to an alert room put into the inbox of the user, from now on.
+
+        Returns:
+            Whether that is new.
+        """
         assert isinstance(name, str)  # no other room has a policy
         if connection.user is None:
             raise JoinRefused(
@@ -235,7 +243,7 @@ class Rooms:
             user = inbox_user(connection.user)
         except InvalidPublication as error:
             raise JoinRefused(CloseCode.PERMISSION_DENIED, str(error)) from error
-        await self._feeds.inbox.subscribe(name, user)
+        return await self._feeds.inbox.subscribe(name, user)
 
     def _unsubscribe(self, connection: Connection, name: str) -> None:
         """Undo that, unless the user is in the room, with another connection or again."""

@@ -14,6 +14,7 @@ from supervisor import (
     ImportantMessage,
     InvalidPublication,
     JoinRefused,
+    MailboxFull,
     Position,
     Receipt,
     RoomPolicy,
@@ -347,6 +348,47 @@ async def test_alerts_have_no_position(supervisor: Supervisor, peer: NewPeer) ->
     client = await device(supervisor, peer, rooms=["alert:ops", "log:a"], since=Position("", 0))
 
     assert [said["data"] for said in client.got_json if "data" in said] == ["one"]
+
+
+async def test_alerts_keep_their_order(supervisor: Supervisor, peer: NewPeer) -> None:
+    """Of one publisher, whether it waited for them or not."""
+    client = await device(supervisor, peer, rooms=["alert:ops"])
+
+    supervisor.publish_nowait("alert:ops", "a")
+    supervisor.publish_nowait("alert:ops", "b")
+    await supervisor.publish("alert:ops", "c")
+    supervisor.publish_nowait("alert:ops", "d")
+    await settle()
+
+    assert [letter["data"] for letter in letters(client)] == ["a", "b", "c", "d"]
+
+
+async def test_alerts_that_nobody_waits_for_are_bounded(
+    supervisor: Supervisor, peer: NewPeer
+) -> None:
+    """One who floods is told; what was taken arrives."""
+    await device(supervisor, peer, rooms=["alert:ops"])
+
+    for number in range(1000):
+        supervisor.publish_nowait("alert:ops", number)
+    with pytest.raises(MailboxFull, match="await publish"):
+        supervisor.publish_nowait("alert:ops", "one more")
+    await settle()
+
+    assert len(await supervisor.pending("ann", limit=2000)) == 1000
+
+
+async def test_a_refused_join_addresses_nobody(supervise: Supervise, peer: NewPeer) -> None:
+    """Unless the user is in the room with another connection, or was before."""
+    supervisor = supervise(rooms=ROOMS, max_connections_per_room=1)
+    await enter(supervisor, peer(), user="bob", rooms=["alert:ops"])
+    session = await enter(supervisor, peer(), user="ann")
+
+    with pytest.raises(JoinRefused):
+        await session.join("alert:ops")
+    await settle()
+
+    assert await supervisor.publish("alert:ops", "x") == Receipt(1)
 
 
 async def test_publish_nowait_alerts_from_a_thread(supervisor: Supervisor, peer: NewPeer) -> None:
