@@ -123,7 +123,7 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
                     message.answer(Receipt(len(self.membership)))
                     continue
                 self._in_hand.append(message)
-                fan_out: _FanOut[M] = _FanOut(self._batch(mailbox))
+                fan_out: _FanOut[M] = _FanOut(self._batch(mailbox), keeps=feed is not None)
                 self._publish(fan_out)
                 if fan_out.held:
                     return self._publish_held(fan_out, mailbox)
@@ -425,6 +425,7 @@ class _FanOut(Generic[M]):
 
     Attributes:
         batch: The publications.
+        keeps: Whether the room keeps them, so that members can read them later.
         tallies: What became of each of them, counted.
         unencodable: How many members' formats cannot express it, for each of them.
         held: What each member had no space for, in order, with the index of the publication.
@@ -433,10 +434,11 @@ class _FanOut(Generic[M]):
         walks: Groups of members that were walked over, and where that broke off, if it did.
     """
 
-    __slots__ = ("batch", "behind", "held", "latches", "tallies", "unencodable", "walks")
+    __slots__ = ("batch", "behind", "held", "keeps", "latches", "tallies", "unencodable", "walks")
 
-    def __init__(self, batch: list[Publish]) -> None:
+    def __init__(self, batch: list[Publish], *, keeps: bool = False) -> None:
         self.batch = batch
+        self.keeps = keeps
         self.tallies = [Counter[Offer]() for _ in batch]
         self.unencodable = [0] * len(batch)
         self.held: dict[M, list[tuple[Chunk, int]]] = {}
@@ -456,6 +458,9 @@ class _FanOut(Generic[M]):
 
     def note(self, member: M, offer: Offer, index: int) -> None:
         """Count what became of publication ``index``, and have its publisher wait if it asked."""
+        if offer is Offer.TOO_LARGE and self.keeps and len(self.batch) == 1:
+            self.behind.append(member)  # it reads what no mailbox would hold
+            offer = Offer.ACCEPTED
         self.tallies[index][offer] += 1
         latch = self.batch[index].latch
         if latch is not None and not member.ready and offer.taken:

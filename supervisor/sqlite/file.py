@@ -87,6 +87,7 @@ class SqliteFile(Generic[J]):
         deadline: float = DEADLINE,
     ) -> None:
         self.path = path
+        path = path.resolve()  # behind a link, the log and the lock are beside the file itself
         self._prepare = prepare
         self._finish = finish
         self._deadline = deadline

@@ -576,3 +576,22 @@ async def test_a_store_that_cannot_be_opened_is_named(
 
     with pytest.raises(StoreUnavailable, match=f"setting {setting}: .*nowhere does not exist"):
         await supervisor.publish("a", "x")
+
+
+@pytest.mark.parametrize("overflow", ["block", "cursor"])
+async def test_what_no_mailbox_would_hold_is_read(
+    supervise: Supervise, peer: NewPeer, overflow: str
+) -> None:
+    """Bytes are a third longer in JSON: a busy client gets them all the same, in order."""
+    supervisor = supervise(rooms={"log:*": RoomPolicy.log(overflow=overflow)}, mailbox_bytes=10_000)
+    client = peer(subprotocols=["envelope.json"])
+    await enter(supervisor, client, rooms=["log:a"])
+    client.stalled = True
+
+    for number in range(5):
+        await supervisor.publish("log:a", bytes([number]) * (9_000 if number % 2 else 10))
+    client.resume()
+    await settle()
+
+    offsets = [said["offset"] for said in client.got_json if "base64" in said]
+    assert offsets == [1, 2, 3, 4, 5]

@@ -359,6 +359,22 @@ async def test_the_database_of_another_application_is_left_alone(path: Path) -> 
         assert other.execute("SELECT name FROM sqlite_master").fetchall() == [("theirs",)]
 
 
+async def test_a_link_is_the_file_that_it_leads_to(path: Path, file: File) -> None:
+    """So it is locked by whatever name, and its log is looked for beside the file itself."""
+    link = path.with_name("link.db")
+    link.symlink_to(path)
+
+    with pytest.raises(StoreUnavailable, match="used by another"):
+        await make_file(link).open()
+
+    await file.write(add("x"))
+    await file.aclose()
+    linked = make_file(link)
+    await linked.open()
+    assert await things(linked) == ["x"]
+    await linked.aclose()
+
+
 async def test_a_file_that_works_again_says_so_by_itself(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
