@@ -81,6 +81,9 @@ _DEFLATE = ServerPerMessageDeflateFactory(
 )
 
 
+_BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
 class SupervisedProtocol(WebSocketsSansIOProtocol):
     """
     uvicorn's class, with a socket that a connection actor can have to itself.
@@ -120,6 +123,9 @@ class SupervisedProtocol(WebSocketsSansIOProtocol):
         """
         if not self.handshake_initiated or self.handshake_complete:
             super().data_received(data)
+            if not self.handshake_initiated and self.conn.handshake_exc is not None:
+                self.transport.write(_BAD_REQUEST)  # the parser gave up, and nobody says so
+                self.transport.close()
             return
         self._early += data
         if len(self._early) > READ_AHEAD_BYTES:
@@ -235,7 +241,11 @@ class SupervisedProtocol(WebSocketsSansIOProtocol):
 
     def shutdown(self) -> None:
         """Tell the actor that the server stops; uvicorn closes with 1012."""
-        if self.close_sent or not self.transport.is_closing():  # else it has a close frame already
+        if not self.handshake_initiated:
+            self.transport.close()
+        elif (
+            self.close_sent or not self.transport.is_closing()
+        ):  # else it has a close frame already
             super().shutdown()
         self.wire.lost(1012, "the server stops")
         self._drop_peer()

@@ -726,6 +726,38 @@ async def test_a_close_reads_on_to_hear_the_answer(talk: Talk) -> None:
 # The server ends it.
 
 
+LONG_URL = REQUEST.replace("/room", f"/room?since={'a' * 9000}")
+
+
+async def test_a_handshake_that_cannot_be_read_is_answered() -> None:
+    """With 400: a URL that is too long for the parser would leave the client without an answer."""
+    conversation = Conversation()
+    conversation.protocol.connection_made(conversation.tcp)
+
+    conversation.protocol.data_received(f"{LONG_URL}\r\n".encode())
+    await settle()
+
+    conversation.read_head()
+    assert conversation.status == "400"
+    assert conversation.tcp.is_closing()
+    assert conversation.events == []
+    conversation.tcp.reset()
+    await settle()
+
+
+async def test_a_server_can_stop_in_the_middle_of_a_handshake() -> None:
+    """It lets the socket go; uvicorn's class would fail, and keep the server from stopping."""
+    conversation = Conversation()
+    conversation.protocol.connection_made(conversation.tcp)
+    conversation.protocol.data_received(REQUEST.encode())
+
+    conversation.protocol.shutdown()
+
+    assert conversation.tcp.is_closing()
+    conversation.tcp.reset()
+    await settle()
+
+
 async def test_a_server_that_stops_says_so_to_actor_and_peer(talk: Talk) -> None:
     """With 1012; a peer that does not read is dropped."""
     conversation = await talk()
