@@ -140,7 +140,7 @@ class Cursor(Generic[M]):
         feed = self._feed
         if self._join is not None and self._reading is None and self._reread is None:
             if self._doubtful or (
-                self.after < feed.routed and (self._unread or self.after < feed.tail.start)
+                self.after < feed.routed and (self._unread or not feed.remembers(self.after))
             ):
                 self._read()
                 return
@@ -164,7 +164,7 @@ class Cursor(Generic[M]):
                 return None
             elif self.after >= feed.routed:
                 return feed.caught_up(self)
-            elif self.after >= feed.tail.start and not self._unread:
+            elif feed.remembers(self.after) and not self._unread:
                 publications = feed.tail.after(self.after, limit=PULL_MESSAGES, size=PULL_BYTES)
             else:
                 self._read()

@@ -13,7 +13,8 @@ are behind and read on.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+import time
+from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from actors.cursor import Cursor
@@ -58,6 +59,7 @@ class Feed(Generic[M]):
         on_join: Where members begin that do not say.
         close_on_gap: Whether a member is closed with 3010 that missed messages for good.
         label: What losses are counted under.
+        wall_clock: Returns Unix time in seconds.
 
     Attributes:
         opened: Whether it is known where the room stands.
@@ -76,6 +78,7 @@ class Feed(Generic[M]):
         "_listener",
         "_on_fault",
         "_routing",
+        "_wall_clock",
         "close_on_gap",
         "compact",
         "ended",
@@ -106,6 +109,7 @@ class Feed(Generic[M]):
         on_join: Replay = Replay(),  # noqa: B008 - frozen
         close_on_gap: bool = False,
         label: str = "log",
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.room = room
         self.history = history
@@ -123,6 +127,7 @@ class Feed(Generic[M]):
         self.tail: Tail = self._new_tail(0)
         self._listener = listener
         self._on_fault = on_fault
+        self._wall_clock = wall_clock
         self._cursors: dict[M, Cursor[M]] = {}
         self._late: list[Cursor[M]] = []  # caught up during a fan-out
         self._routing = False
@@ -173,6 +178,17 @@ class Feed(Generic[M]):
     def knows(self, position: Position) -> bool:
         """Whether a place is one of this room, as far as it was routed."""
         return position.epoch == self.epoch and position.offset <= self.routed
+
+    def remembers(self, offset: int) -> bool:
+        """
+        Whether the tail has all that came after ``offset``.
+
+        What has expired is for the store to say: it knows what is left of it.
+        """
+        if self.tail.expires <= self._wall_clock():
+            self.tail = self._new_tail(self.routed)
+            self._chunks.clear()
+        return offset >= self.tail.start
 
     def resolve(self, replay: Replay) -> int:
         """Return the offset after which a member begins that names no position."""

@@ -7,6 +7,7 @@ what has just been sent, and nothing is encoded twice for them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from typing import Protocol
 
@@ -27,9 +28,11 @@ class Tail(Protocol):
 
     Attributes:
         start: It has everything that came after this offset.
+        expires: Unix time in seconds from which on something in it may have expired, at the earliest.
     """
 
     start: int
+    expires: float
 
     def append(self, publication: Publication) -> None:
         """Add the newest message; the oldest go when there are too many."""
@@ -48,6 +51,8 @@ class LogTail:
     """Every message, in order."""
 
     __slots__ = ("_items", "_size", "start")
+
+    expires = math.inf  # messages of a log do not
 
     def __init__(self, start: int) -> None:
         self.start = start
@@ -84,10 +89,11 @@ class LogTail:
 class CompactTail:
     """The newest message of every key, in the order of those."""
 
-    __slots__ = ("_items", "_size", "start")
+    __slots__ = ("_items", "_size", "expires", "start")
 
     def __init__(self, start: int) -> None:
         self.start = start
+        self.expires = math.inf
         self._items: dict[Hashable, Publication] = {}
         self._size = 0
 
@@ -99,6 +105,8 @@ class CompactTail:
         if older is not None:
             self._size -= older.size
         items[key] = publication
+        if publication.expires is not None:
+            self.expires = min(self.expires, publication.expires)
         self._size += publication.size
         while (len(items) > TAIL_MESSAGES or self._size > TAIL_BYTES) and len(items) > 1:
             oldest = items.pop(next(iter(items)))

@@ -317,9 +317,9 @@ class Inboxes:
         box.giving = True
         machine, now = box.machine, self._runtime.clock()
         try:
+            box.news += machine.advance(now)
             if box.news:
                 self._tell_settled(box)
-            machine.advance(now)
             while (giving := machine.take(now)) is not None:
                 self._give(box, giving)
         finally:
@@ -327,8 +327,11 @@ class Inboxes:
         for id in machine.counted:
             box.delivered[id] = box.delivered.get(id, 0) + 1
         machine.counted.clear()
-        box.worn_out.update(dict.fromkeys(machine.dead))
-        machine.dead.clear()
+        if machine.dead:
+            box.worn_out.update(dict.fromkeys(machine.dead))
+            box.news += machine.dead
+            machine.dead.clear()
+            self._tell_settled(box)
         box.let_go()
         self._set_timer(box, now)
         if self._work.failures and len(self._boxes) > len(self._box_of) + AWAY:
@@ -412,24 +415,22 @@ class Inboxes:
             frame, acknowledges = self._frame(connection, box.messages[id])
         except Exception as error:  # noqa: BLE001 - one message must not cost the others
             self._runtime.fault("inbox.frame", error)
-            offer = Offer.TOO_LARGE
-        else:
-            chunk = Chunk(
-                (frame,),
-                pinned=True,
-                feed="alert",
-                on_settled=partial(self._written, user, connection, id, acknowledges),
-            )
-            offer = connection.actor.deliver(chunk)
-        if offer is Offer.FULL:
+            machine.written(connection, id)  # as if nobody acknowledged it: it is dead in the end
+            return
+        chunk = Chunk(
+            (frame,),
+            pinned=True,
+            feed="alert",
+            on_settled=partial(self._written, user, connection, id, acknowledges),
+        )
+        offer = connection.actor.deliver(chunk)
+        if offer in {Offer.FULL, Offer.TOO_LARGE}:  # what no mailbox would hold needs none, later
             machine.refused(giving)
             latch = _Space(partial(self._has_space, box, connection))
             if not connection.actor.when_flushed(latch):
                 self._runtime.call_later(1.0, partial(self._has_space, box, connection))
             return
-        if offer is Offer.TOO_LARGE:  # as if nobody acknowledged it, so that it is dead in the end
-            machine.written(connection, id)
-        elif not offer.taken:
+        if not offer.taken:
             machine.gone(connection, self._runtime.clock())
 
     def _written(

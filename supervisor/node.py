@@ -52,7 +52,9 @@ from supervisor.transports.inbound import Inbound
 
 __all__ = ["Node"]
 
-_FOR_EACH_MESSAGE = frozenset({"publication.encode", "history.read", "hook on_offline"})
+_FOR_EACH_MESSAGE = frozenset(
+    {"publication.encode", "history.read", "inbox.frame", "hook on_offline"}
+)
 """What may fail for each message, and is logged as refusals are."""
 
 

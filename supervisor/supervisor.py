@@ -566,7 +566,9 @@ class Supervisor:
         """
         offsets = (after, 0 if before is None else before)
         if not 1 <= limit <= PAGE_RECORDS or not all(0 <= each < 2**63 for each in offsets):
-            raise ValueError(f"limit is 1 to {PAGE_RECORDS}, and offsets are not negative, nor above 2**63 - 1")
+            raise ValueError(
+                f"limit is 1 to {PAGE_RECORDS}, and offsets are not negative, nor above 2**63 - 1"
+            )
         await self.open_stores()
         page = await self._stores.history.read(
             room_name(room), after=after, before=before, limit=limit, reverse=reverse

@@ -103,7 +103,12 @@ class Keeper:
         self._room = StoredRoom(ROOM, self.history, JSON)
 
     async def append(
-        self, data: object, *, key: str | None = None, removed: bool = False
+        self,
+        data: object,
+        *,
+        key: str | None = None,
+        removed: bool = False,
+        expires: float | None = None,
     ) -> Publication:
         """Keep a message, and return what a publisher then hands to the room."""
         if removed:
@@ -114,7 +119,8 @@ class Keeper:
             publication = Publication(data, JSON, room=ROOM, key=key)
             frame = publication.frame(JSON)
             assert frame is not None
-            entry = Entry(frame.payload, frame.encoded, key)
+            publication.expires = expires
+            entry = Entry(frame.payload, frame.encoded, key, False, expires)
         appended = await self.history.append(ROOM, entry, self.retention)
         publication.position = appended.position
         epoch, offset = appended.position

@@ -90,6 +90,11 @@ class Place:
         try:
             connection = self.connect()
             stack.callback(connection.close)
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+            if tables and "stores" not in tables:
+                raise StoreUnavailable(
+                    f"{self._path} is the database of another application: use another file"
+                )
             # What is said about how it was left must be on disk before anything else is.
             connection.execute("PRAGMA synchronous = FULL")
             (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
@@ -166,11 +171,6 @@ class Place:
     def _read_last_stop(self, connection: sqlite3.Connection) -> LastStop:
         """Check the version, make the tables of a new file; say how it was left, and that it is open."""
         boot = _boot_id()
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-        if tables and "stores" not in tables:
-            raise StoreUnavailable(
-                f"{self._path} is the database of another application: use another file"
-            )
         connection.execute(
             "CREATE TABLE IF NOT EXISTS stores"
             " (role TEXT PRIMARY KEY, version INTEGER, clean INTEGER, boot TEXT)"

@@ -141,3 +141,23 @@ async def test_who_joins_hears_of_no_removed_key(runtime: Runtime) -> None:
 
     assert first.sent[1:] == [f"{epoch}:1 a=1", f"{epoch}:4 a-"]
     assert back.sent[1:] == [f"{epoch}:3 gone-", f"{epoch}:4 a-"]
+
+
+async def test_what_has_expired_does_not_come_back(runtime: Runtime) -> None:
+    """Who joins does not get it, and who comes back is told that it is no more."""
+    clock = ManualClock(1e9)
+    keeper = Keeper(compact=True, clock=clock)
+    room = Kept(runtime, keeper, compact=True, wall_clock=clock)
+    first, back = FakeTransport(), FakeTransport()
+    await room.join(connect(runtime, FakeTransport(), encoder=WORDS))
+    await room.publish(1, key="a")
+    await room.publish(2, key="short", expires=clock() + 5.0)
+    epoch = room.feed.epoch
+    clock.advance(10.0)
+
+    await room.join(connect(runtime, first, encoder=WORDS))
+    await room.join(connect(runtime, back, encoder=WORDS), since=Position(epoch, 1))
+    await settle()
+
+    assert first.sent[1:] == [f"{epoch}:1 a=1"]
+    assert back.sent[1:] == [f"{epoch}:2 short-"]

@@ -289,6 +289,17 @@ async def test_the_server_can_acknowledge(supervisor: Supervisor, peer: NewPeer)
     assert client.got_json[-1] == {"settled": [letter["id"]]}
 
 
+async def test_what_expires_is_taken_down(supervisor: Supervisor, peer: NewPeer) -> None:
+    """Clients that have it are told that it needs no acknowledgement any more."""
+    client = await device(supervisor, peer)
+    await supervisor.send_to_user("ann", "x", important=True, expires_after=5.0)
+
+    await asyncio.sleep(10.0)
+
+    (letter,) = letters(client)
+    assert client.got_json[-1] == {"settled": [letter["id"]]}
+
+
 async def test_what_nobody_acknowledges_is_given_up(supervise: Supervise, peer: NewPeer) -> None:
     """After so many deliveries: a dead letter, which the hook is told of."""
     told: list[ImportantMessage] = []
@@ -299,6 +310,7 @@ async def test_what_nobody_acknowledges_is_given_up(supervise: Supervise, peer: 
     await asyncio.sleep(20.0)
 
     assert [letter["data"] for letter in letters(client)] == ["x", "x"]
+    assert client.got_json[-1] == {"settled": [letters(client)[0]["id"]]}
     assert [(message.data, message.deliveries) for message in told] == [("x", 2)]
     assert [letter.id for letter in await supervisor.dead_letters()] == [told[0].id]
     assert await supervisor.pending("ann") == []
