@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from typing import Protocol
 
 from supervisor.inbox.base import InboxMessage, InboxUser
@@ -21,6 +21,10 @@ class Neighbours(Protocol):
         """Whether ``user`` has a connection at any of them."""
         ...
 
+    def in_room(self, user: Hashable, room: str) -> bool:
+        """Whether ``user`` is in ``room`` with a connection at any of them."""
+        ...
+
     def arrived(self, messages: Sequence[InboxMessage]) -> None:
         """Call :meth:`Inboxes.arrived` there."""
         ...
@@ -34,6 +38,10 @@ class Alone:
     """The neighbours of a node that has none."""
 
     def connected(self, user: InboxUser) -> bool:
+        """Return False."""
+        return False
+
+    def in_room(self, user: Hashable, room: str) -> bool:
         """Return False."""
         return False
 

@@ -112,6 +112,7 @@ class Node:
             self._hooks,
             feeds=feeds,
             on_member=self._member_changed,
+            neighbours=neighbours,
             on_fault=self._fault,
             losses=self.losses,
         )

@@ -34,6 +34,7 @@ from supervisor.feeds import Feeds
 from supervisor.hooks import HookCaller
 from supervisor.important import inbox_user
 from supervisor.losses import Losses
+from supervisor.neighbours import Neighbours
 from supervisor.policies import RoomPolicy
 from supervisor.registry import Registry
 from supervisor.restart import RestartWindow
@@ -117,10 +118,12 @@ class Rooms:
         *,
         feeds: Feeds,
         on_member: Callable[[Connection, Hashable, bool], None],
+        neighbours: Neighbours,
         on_fault: FaultReporter,
         losses: Losses,
     ) -> None:
         self._feeds = feeds
+        self._neighbours = neighbours
         self._on_member = on_member  # told of a user's connection, and whether it is in it now
         self.failed: deque[Hashable] = deque(maxlen=FAILED_ROOMS)
         self.losses = losses
@@ -252,7 +255,8 @@ class Rooms:
             return
 
         async def unsubscribe() -> None:
-            if not any(name in each.room_names for each in self._registry.of_user(user)):
+            here = any(name in each.room_names for each in self._registry.of_user(user))
+            if not here and not self._neighbours.in_room(user, name):
                 await self._feeds.inbox.unsubscribe(name, inbox_user(user))
 
         self._runtime.run(unsubscribe(), name="unsubscribe")

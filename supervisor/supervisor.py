@@ -756,6 +756,14 @@ class _OtherNodes:
         """Whether ``user`` has a connection at any of them."""
         return any(node.registry.count_of_user(user) for node in self._others())
 
+    def in_room(self, user: Hashable, room: str) -> bool:
+        """Whether ``user`` is in ``room`` with a connection at any of them."""
+        return any(
+            room in connection.room_names
+            for node in self._others()
+            for connection in node.registry.of_user(user)
+        )
+
     def arrived(self, messages: Sequence[InboxMessage]) -> None:
         """Tell them of messages that were kept."""
         for node in self._others():

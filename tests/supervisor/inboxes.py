@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -191,6 +191,13 @@ class House:
 
     def connected(self, user: InboxUser) -> bool:
         return any(other.registry.count_of_user(user) for other in self.others)
+
+    def in_room(self, user: Hashable, room: str) -> bool:
+        return any(
+            room in connection.room_names
+            for other in self.others
+            for connection in other.registry.of_user(user)
+        )
 
     def arrived(self, messages: Sequence[InboxMessage]) -> None:
         for other in self.others:

@@ -1498,3 +1498,21 @@ async def test_who_publishes_without_waiting_does_not_overtake_who_waits(
 
     assert client.got == ["first", "second"]
     assert len(refused) == 1
+
+
+@pytest.mark.real_time
+async def test_who_leaves_an_alert_room_on_one_loop_stays_addressed_by_another(
+    supervise: Supervise, peer: NewPeer, other: OtherLoop
+) -> None:
+    """As long as the user is in the room with any connection of the process."""
+    supervisor = supervise(rooms={"alert:*": {"class": "alert"}})
+    far = FarClient(supervisor, other, rooms=["alert:ops"], user="ann")
+    session = await enter(supervisor, peer(), rooms=["alert:ops"], user="ann")
+    await far.connect()
+
+    await session.leave("alert:ops")
+    receipt = await supervisor.publish("alert:ops", "fire")
+
+    assert receipt.accepted == 1
+    assert await got_all(far.peer, 1) == ["fire"]
+    await far.leave()
