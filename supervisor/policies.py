@@ -138,12 +138,13 @@ class RoomPolicy(BaseModel):
     than 0. ``event``, ``log``. Default: None, which is the setting ``block_timeout``."""
 
     history_size: Count | None = None
-    """Newest records that are kept; at least 1. In ``status``, keys. Default: 100,000 for ``log``,
-    10,000 for ``status``."""
+    """Newest records that are kept; at least 1. In ``status``, values; besides them as many removed
+    and expired keys are remembered, which never cost a value. Default: 100,000 for ``log``, 10,000
+    for ``status``."""
 
     history_bytes: Count | None = None
-    """Bytes of payloads and keys that are kept; at least 1. Default: 64 MiB for ``log``, 16 MiB for
-    ``status``."""
+    """Bytes of payloads and keys that are kept; at least 1. In ``status``, removed and expired keys
+    are the first to be forgotten for them. Default: 64 MiB for ``log``, 16 MiB for ``status``."""
 
     history_ttl: Seconds | None = None
     """Time in seconds that a record is kept; more than 0. Default: 86,400 (a day) for ``log``; None,
@@ -154,8 +155,8 @@ class RoomPolicy(BaseModel):
     Default: None, which is for ever."""
 
     tombstone_ttl: Seconds | None = None
-    """Time in seconds that the room remembers that a key was removed; more than 0. ``status``.
-    Default: 3,600 (an hour)."""
+    """Time in seconds that the room remembers that a key was removed, or has expired; more than 0.
+    Less if such keys are too many: see ``history_size``. ``status``. Default: 3,600 (an hour)."""
 
     meta_ttl: Seconds | None = None
     """Time in seconds after its last record that the room's epoch and offset are remembered, so that

@@ -107,9 +107,17 @@ class Retention:
     Bounds are never exceeded; a store may keep up to a hundredth less of a large log, in order to
     drop several records at a time.
 
+    In a compacted room, a tombstone never costs a value that is valid. Tombstones are bounded
+    apart, by the same number, and of the bytes they are the first to go. Those that are too many
+    are forgotten, oldest offset first, when something is appended: what values become when they
+    expire is counted from the next append on.
+
     Attributes:
-        records: Newest records kept; in a compacted room, newest keys.
-        size: Bytes kept, payloads and keys; the newest record is kept however large it is.
+        records: Newest records kept; in a compacted room, newest records that are no tombstones,
+            with or without a key, and besides them as many tombstones.
+        size: Bytes kept, payloads and keys, of all together; the newest record is kept however
+            large it is. In a compacted room, the oldest tombstones go, and when there are no more,
+            the oldest of the others: one record is kept.
         age: Seconds that a record is kept.
         compact: Whether only the newest record of each key is kept.
         tombstone_age: Seconds that a compacted room remembers that a key was removed, or that its
@@ -150,9 +158,10 @@ class RoomState:
         lost: Offset of the newest record that the bounds have cost; 0 if none. Whoever has seen
             this offset or a later one has missed nothing. Records that were replaced by their
             key do not count, nor do those that expired and left no tombstone; tombstones that
-            were forgotten do.
+            were forgotten do, for their age, number or bytes.
         ended: Whether nothing more will be appended.
-        records: Records that are kept.
+        records: Records that are kept; in a compacted room values and tombstones together, so that
+            they may be twice as many as :attr:`Retention.records`.
         size: Bytes that they count for.
     """
 

@@ -66,7 +66,7 @@ def read_page(
     room = RoomRow(row)
     if room.touched + room.meta_age <= now:
         return Page()
-    going = Going(0, 0, 0, room.lost)
+    going = Going(0, 0, 0, 0, room.lost)
     if room.due <= now:
         going = find_going(connection, room, now)
     state = RoomState(

@@ -46,11 +46,13 @@ class Room:
     The records of one room, in three lists side by side.
 
     ``records`` has holes where one was replaced or has expired; ``head`` is the first place that
-    has none. Its ``offsets`` never have holes, so that places are found by bisection.
+    has none. Its ``offsets`` never have holes, so that places are found by bisection. No value is
+    before the offset ``oldest``: whoever looks for the oldest one passes each tombstone once.
     """
 
     __slots__ = (
         "age",
+        "buried",
         "count",
         "due",
         "ended",
@@ -64,11 +66,13 @@ class Room:
         "most",
         "name",
         "offsets",
+        "oldest",
         "recent",
         "records",
         "retention",
         "size",
         "sizes",
+        "tombs",
         "tombstones",
         "top",
         "touched",
@@ -84,8 +88,10 @@ class Room:
         self.forgotten = False
         self.touched = now  # when the newest record came: the time of records never decreases
         self.count = 0
+        self.tombs = 0  # of them tombstones
         self.size = 0
         self.head = 0
+        self.oldest = 0
         self.offsets: list[int] = []
         self.records: list[_Fields | None] = []
         self.sizes: list[int] = []
@@ -93,6 +99,7 @@ class Room:
         # Heaps of times and offsets; those of records that went stay a while.
         self.expiries: list[tuple[float, int]] = []
         self.tombstones: list[tuple[float, int]] = []  # since when; in a compacted room only
+        self.buried: list[tuple[float, int]] = []  # the same, by their offsets
         self.recent: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
     def _follow(self, retention: Retention) -> None:
@@ -134,7 +141,7 @@ class Room:
             self._replace(key, offset)
             if removed:
                 expires = None
-                self._note(self.tombstones, now, offset)
+                self._note_tombstone(now, offset)
                 self.due = min(self.due, now + retention.tombstone_age)
         if expires is not None:
             self._note(self.expiries, expires, offset)
@@ -148,8 +155,11 @@ class Room:
         self.size += size
         if now >= self.due:
             self.trim(now)
-        elif self.count > self.most or self.size > self.largest:
-            self._lose_oldest(now)
+        if self.count > self.most or self.size > self.largest:
+            if self.keys:
+                self._keep_bounds()
+            else:
+                self._lose_oldest(now)
         return offset
 
     def trim(self, now: float) -> None:
@@ -194,7 +204,7 @@ class Room:
                 self._drop(place)
             else:
                 self._bury(place, record)
-                self._note(self.tombstones, max(expired, record.time), offset)
+                self._note_tombstone(max(expired, record.time), offset)
 
     def _bury(self, place: int, record: Record) -> None:
         """Make a tombstone of a value."""
@@ -206,12 +216,18 @@ class Room:
         )[:]
 
     def _lose_oldest(self, now: float) -> None:
-        """Drop the records that the bounds cost; of a large log some more, to do so less often."""
+        """
+        Drop the records that the bounds cost; of a large log some more, to do so less often.
+
+        Where there are keys, only those that are too old: see :meth:`_keep_bounds`.
+        """
         records, sizes, keys = self.records, self.sizes, self.keys
         count, size, place = self.count, self.size, self.head
         most, largest, age = self.most, self.largest, self.age
         lost = 0
-        if not keys:
+        if keys:
+            most = largest = math.inf
+        else:
             if count > most:
                 most -= min(most // _SHARE, _BLOCK)
             if size > largest:
@@ -224,6 +240,7 @@ class Room:
                 key = fields[4]
                 if keys and key is not None:
                     del keys[key]
+                    self.tombs -= fields[5]
                 records[place] = None
                 count -= 1
                 size -= sizes[place]
@@ -234,6 +251,41 @@ class Room:
             self.size = size
             self.lost = max(self.lost, lost)
             self._skip_holes(place)
+
+    def _keep_bounds(self) -> None:
+        """Drop what the bounds of number and bytes cost where there are keys."""
+        while self.count - self.tombs > self.most:
+            self._lose_value()
+        while self.tombs > self.most:
+            self._lose_tombstone()
+        while self.size > self.largest and self.count > 1:
+            if self.tombs:
+                self._lose_tombstone()
+            else:
+                self._lose_value()
+
+    def _lose_value(self) -> None:
+        """Drop the oldest record that is no tombstone; there is one."""
+        place = bisect_left(self.offsets, self.oldest, self.head)
+        fields = self.records[place]
+        while fields is None or (fields[5] and fields[4] is not None):
+            place += 1
+            fields = self.records[place]
+        self.oldest = fields[0] + 1
+        self._lose(place, fields[0])
+
+    def _lose_tombstone(self) -> None:
+        """Drop the oldest tombstone; there is one."""
+        while True:
+            offset = heapq.heappop(self.buried)[1]
+            place = self._place(offset)
+            if place is not None:
+                return self._lose(place, offset)
+
+    def _lose(self, place: int, offset: int) -> None:
+        """Drop a record, which is lost."""
+        self.lost = max(self.lost, offset)
+        self._drop(place)
 
     def page(
         self, after: int, before: int | None, limit: int, size: int, *, reverse: bool
@@ -275,6 +327,12 @@ class Room:
             heapq.heapify(heap)
         heapq.heappush(heap, (when, offset))
 
+    def _note_tombstone(self, since: float, offset: int) -> None:
+        """Count a tombstone, and remember when and in which order it is forgotten."""
+        self.tombs += 1
+        self._note(self.tombstones, since, offset)
+        self._note(self.buried, offset, offset)
+
     def _place(self, offset: int) -> int | None:
         """Return where the record is; None if it is no longer kept."""
         place = bisect_left(self.offsets, offset, self.head)
@@ -292,6 +350,7 @@ class Room:
         key = fields[4]
         if self.keys and key is not None:
             del self.keys[key]
+            self.tombs -= fields[5]
         self._skip_holes(self.head)
 
     def _skip_holes(self, head: int) -> None:
@@ -318,8 +377,7 @@ class Room:
             offset = heapq.heappop(tombstones)[1]
             place = self._place(offset)
             if place is not None:
-                self.lost = max(self.lost, offset)
-                self._drop(place)
+                self._lose(place, offset)
 
     def _forget_keys(self, now: float) -> None:
         while self.recent:
@@ -334,6 +392,8 @@ class Room:
         if retention.compact is not self.retention.compact:
             self.keys.clear()
             self.tombstones.clear()
+            self.buried.clear()
+            self.tombs = self.oldest = 0
             if retention.compact:
                 self._compact()
         self._follow(retention)
@@ -348,4 +408,4 @@ class Room:
                 place = self._place(record.offset)
                 assert place is not None
                 self.records[place] = record._replace(expires=None)[:]
-                self._note(self.tombstones, record.time, record.offset)
+                self._note_tombstone(record.time, record.offset)

@@ -52,19 +52,20 @@ KEY_SIZE = "length(CAST(key AS BLOB))"
 """Bytes that a tombstone counts for."""
 
 ROOM_COLUMNS = (
-    "id, name, epoch, top, lost, ended, records, size, touched, due, unsure,"
+    "id, name, epoch, top, lost, ended, records, tombstones, size, touched, due, unsure,"
     " most, largest, age, compact, tombstone_age, meta_age"
 )
 
 REPEAT_COLUMNS = "room, key, time, offset"
 
 SCHEMA = (
-    # unsure: whether appends may have been told that are not committed.
+    # tombstones: how many of the records. unsure: whether appends may have been told that are not
+    # committed.
     """
     CREATE TABLE history_rooms (
         id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, epoch TEXT NOT NULL,
         top INTEGER NOT NULL, lost INTEGER NOT NULL, ended INTEGER NOT NULL,
-        records INTEGER NOT NULL, size INTEGER NOT NULL,
+        records INTEGER NOT NULL, tombstones INTEGER NOT NULL, size INTEGER NOT NULL,
         touched INTEGER NOT NULL, due INTEGER NOT NULL, unsure INTEGER NOT NULL,
         most INTEGER, largest INTEGER, age INTEGER, compact INTEGER NOT NULL,
         tombstone_age INTEGER NOT NULL, meta_age INTEGER NOT NULL
@@ -84,6 +85,7 @@ SCHEMA = (
     WHERE expires IS NOT NULL AND NOT flags & 8
     """,
     "CREATE INDEX history_tombstones ON history_records (room, expires) WHERE flags & 8",
+    "CREATE INDEX history_oldest_tombstones ON history_records (room, offset) WHERE flags & 8",
     """
     CREATE TABLE history_repeats (
         room INTEGER NOT NULL, key TEXT NOT NULL, time INTEGER NOT NULL, offset INTEGER NOT NULL,
@@ -108,17 +110,20 @@ class RoomRow:
         "due",
         "ended",
         "epoch",
+        "grown",
         "id",
         "largest",
         "lost",
         "meta_age",
         "most",
         "name",
+        "oldest",
         "records",
         "replaced",
         "retention",
         "size",
         "tombstone_age",
+        "tombstones",
         "top",
         "touched",
         "unsure",
@@ -132,6 +137,7 @@ class RoomRow:
     lost: int
     ended: int
     records: int
+    tombstones: int
     size: int
     touched: int
     due: int
@@ -152,6 +158,7 @@ class RoomRow:
             self.lost,
             self.ended,
             self.records,
+            self.tombstones,
             self.size,
             self.touched,
             self.due,
@@ -162,6 +169,8 @@ class RoomRow:
         self.retention: Retention | None = None  # the object that was given last
         self.unsure_since = 0  # group that set it; 0: the file says so already
         self.replaced: dict[str, int] = {}  # by key, places among the rows of this group
+        self.grown = False  # whether there were appends since its bounds were kept
+        self.oldest = 0  # an offset before which there are tombstones at most
 
     def row(self) -> tuple[Any, ...]:
         """Return what it is made from."""
@@ -173,6 +182,7 @@ class RoomRow:
             self.lost,
             self.ended,
             self.records,
+            self.tombstones,
             self.size,
             self.touched,
             self.due,
@@ -210,33 +220,43 @@ class Going(NamedTuple):
     Attributes:
         first: Records before this offset are too old.
         records: Records that go, of any age.
+        tombstones: Tombstones that go, less those that values become.
         size: Their bytes, and those of the values that tombstones come in the place of.
         lost: See :class:`supervisor.history.base.RoomState`, once they have gone.
     """
 
     first: int
     records: int
+    tombstones: int
     size: int
     lost: int
 
 
 _STAYS = "(key IS NOT NULL AND max(time, expires) > :since)"  # an expired value, as a tombstone
 
-# Which records, whether one goes, its bytes that go, and whether it is lost. Expired ones are not
-# lost when they are too old, too; tombstones are, however they go. (`+offset`: by the other index.)
+# Which records, whether one goes, and one tombstone less, its bytes that go, and whether it is lost.
+# Expired ones are not lost when they are too old, too; tombstones are, however they go. (`+offset`:
+# by the other index.)
 _GOING = (
-    ("offset < :first", "1", "size", "expires IS NULL OR expires > :now"),
-    ("+offset >= :first AND NOT flags & 8 AND expires <= :now", "1", "size", "0"),
+    ("offset < :first", "1", "0", "size", "expires IS NULL OR expires > :now"),
+    ("+offset >= :first AND NOT flags & 8 AND expires <= :now", "1", "0", "size", "0"),
 )
 _GOING_COMPACTED = (
-    ("offset < :first", "1", "size", "key IS NOT NULL OR expires IS NULL OR expires > :now"),
+    (
+        "offset < :first",
+        "1",
+        "(flags & 8) / 8",
+        "size",
+        "key IS NOT NULL OR expires IS NULL OR expires > :now",
+    ),
     (
         "+offset >= :first AND NOT flags & 8 AND expires <= :now",
         f"NOT {_STAYS}",
+        f"-{_STAYS}",
         f"CASE WHEN {_STAYS} THEN size - {KEY_SIZE} ELSE size END",
         f"key IS NOT NULL AND NOT {_STAYS}",
     ),
-    ("+offset >= :first AND flags & 8 AND expires <= :since", "1", "size", "1"),
+    ("+offset >= :first AND flags & 8 AND expires <= :since", "1", "1", "size", "1"),
 )
 
 
@@ -244,7 +264,7 @@ def find_going(connection: sqlite3.Connection, room: RoomRow, now: int) -> Going
     """Return what a room does not keep any more at ``now``."""
     first = 0
     lost = room.lost
-    records = size = 0
+    records = tombstones = size = 0
     if room.age is not None:
         row = connection.execute(
             "SELECT offset FROM history_records WHERE room = ? AND time > ?"
@@ -253,17 +273,18 @@ def find_going(connection: sqlite3.Connection, room: RoomRow, now: int) -> Going
         ).fetchone()
         first = row[0] if row else room.top + 1
     values = {"room": room.id, "first": first, "now": now, "since": now - room.tombstone_age}
-    for which, goes, shrinks, loses in _GOING_COMPACTED if room.compact else _GOING:
-        more, bytes_, newest = connection.execute(
-            f"SELECT coalesce(sum({goes}), 0), coalesce(sum({shrinks}), 0),"  # noqa: S608 - constants
-            f" max(CASE WHEN {loses} THEN offset ELSE 0 END)"
+    for which, goes, buried, shrinks, loses in _GOING_COMPACTED if room.compact else _GOING:
+        more, of_them, bytes_, newest = connection.execute(
+            f"SELECT coalesce(sum({goes}), 0), coalesce(sum({buried}), 0),"  # noqa: S608 - constants
+            f" coalesce(sum({shrinks}), 0), max(CASE WHEN {loses} THEN offset ELSE 0 END)"
             f" FROM history_records WHERE room = :room AND {which}",
             values,
         ).fetchone()
         records += more
+        tombstones += of_them
         size += bytes_
         lost = max(lost, newest or 0)
-    return Going(first, records, size, lost)
+    return Going(first, records, tombstones, size, lost)
 
 
 def micros(seconds: float) -> int:

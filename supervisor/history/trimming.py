@@ -14,6 +14,9 @@ from supervisor.history.tables import KEY_SIZE, REMOVED, TOMBSTONE, RoomRow, fin
 
 __all__ = ["compact", "drop", "trim", "uncompact"]
 
+_AT_ONCE = 256
+"""Records that are looked at in one go when there are too many bytes."""
+
 
 def trim(connection: sqlite3.Connection, room: RoomRow, now: int) -> None:
     """Drop what the room does not keep at ``now``."""
@@ -26,13 +29,13 @@ def trim(connection: sqlite3.Connection, room: RoomRow, now: int) -> None:
         if room.compact:
             _delete(connection, room, "flags & 8 AND expires <= ?", now - room.tombstone_age)
         room.records -= going.records
+        room.tombstones -= going.tombstones
         room.size -= going.size
         room.lost = going.lost
         room.due = _due(connection, room)
-    if room.most is not None and room.records > room.most:
-        _lose(connection, room, room.records - room.most, 0)
-    if room.largest is not None and room.size > room.largest and room.records > 1:
-        _lose(connection, room, 0, room.size - room.largest)
+    if room.grown:
+        room.grown = False
+        _keep_bounds(connection, room)
 
 
 def compact(connection: sqlite3.Connection, room: RoomRow) -> None:
@@ -48,7 +51,7 @@ def compact(connection: sqlite3.Connection, room: RoomRow) -> None:
         " WHERE room = ? AND key IS NOT NULL AND flags & 2",
         (room.id,),
     )
-    room.records, room.size = _count(connection, "room = ?", room.id)
+    room.records, room.tombstones, room.size = _count(connection, "room = ?", room.id)
 
 
 def uncompact(connection: sqlite3.Connection, room: RoomRow) -> None:
@@ -57,42 +60,87 @@ def uncompact(connection: sqlite3.Connection, room: RoomRow) -> None:
         "UPDATE history_records SET flags = flags & ~8, expires = NULL WHERE room = ? AND flags & 8",
         (room.id,),
     )
+    room.tombstones = room.oldest = 0
 
 
 def drop(connection: sqlite3.Connection, room: RoomRow, which: str, *values: object) -> None:
     """Drop records that do not count as lost."""
-    records, size = _count(connection, which, *values)
+    records, tombstones, size = _count(connection, which, *values)
     if records:
         connection.execute(f"DELETE FROM history_records WHERE {which}", values)  # noqa: S608 - constants
         room.records -= records
+        room.tombstones -= tombstones
         room.size -= size
 
 
-def _lose(connection: sqlite3.Connection, room: RoomRow, records: int, size: int) -> None:
-    """Drop the oldest, so many or of so many bytes; the newest stays for the sake of bytes."""
+def _keep_bounds(connection: sqlite3.Connection, room: RoomRow) -> None:
+    """Drop the oldest that are too many or too large; the newest stays for the sake of bytes."""
+    if room.most is not None:
+        values = room.records - room.tombstones
+        if values > room.most:
+            _lose_values(connection, room, values - room.most, None)
+        if room.tombstones > room.most:
+            _lose_tombstones(connection, room, room.tombstones - room.most, None)
+    while room.largest is not None and room.size > room.largest and room.records > 1:
+        lose = _lose_tombstones if room.tombstones else _lose_values
+        if not lose(connection, room, min(_AT_ONCE, room.records - 1), room.largest):
+            return  # the counts are wrong
+
+
+def _lose_values(
+    connection: sqlite3.Connection, room: RoomRow, records: int, largest: int | None
+) -> bool:
+    """Drop the oldest that are no tombstones; see :func:`_lose`."""
+    which = "history_records WHERE room = :room AND offset >= :oldest AND NOT flags & 8"
+    last = _lose(connection, room, which, records, largest)
+    room.oldest = max(room.oldest, last + 1)
+    return last > 0
+
+
+def _lose_tombstones(
+    connection: sqlite3.Connection, room: RoomRow, records: int, largest: int | None
+) -> bool:
+    """Drop the oldest tombstones; see :func:`_lose`."""
+    before = room.records
+    which = "history_records INDEXED BY history_oldest_tombstones WHERE room = :room AND flags & 8"
+    last = _lose(connection, room, which, records, largest)
+    room.tombstones -= before - room.records
+    return last > 0
+
+
+def _lose(
+    connection: sqlite3.Connection, room: RoomRow, which: str, records: int, largest: int | None
+) -> int:
+    """
+    Drop the oldest of some, which are lost; return the offset of the last of them, 0 if there is none.
+
+    Args:
+        connection: Inside a transaction.
+        room: Its row.
+        which: Table and condition; ``:room`` is its number, ``:oldest`` what the row says.
+        records: How many, at most.
+        largest: Bytes that the room may have: no more are dropped than are needed; None: all.
+    """
+    values = {"room": room.id, "oldest": room.oldest, "records": records}
     (found,) = connection.execute(
-        "SELECT json_group_array(json_array(offset, size)) FROM"
-        " (SELECT offset, size FROM history_records WHERE room = ? ORDER BY offset LIMIT ?)",
-        (room.id, records or 256),
+        "SELECT json_group_array(json_array(offset, size)) FROM"  # noqa: S608 - constants
+        f" (SELECT offset, size FROM {which} ORDER BY offset LIMIT :records)",
+        values,
     ).fetchone()
-    oldest: list[tuple[int, int]] = json.loads(found)
     last = 0
-    for offset, of_one in oldest:
-        if size and room.records == 1:
+    for offset, size in json.loads(found):
+        if largest is not None and room.size <= largest:
             break
         last = offset
         room.records -= 1
-        room.size -= of_one
-        if size:
-            size -= of_one
-            if size <= 0:
-                break
-    room.lost = max(room.lost, last)
-    connection.execute(
-        "DELETE FROM history_records WHERE room = ? AND offset <= ?", (room.id, last)
-    )
-    if size > 0 and room.records > 1:
-        _lose(connection, room, 0, size)
+        room.size -= size
+    if last:
+        room.lost = max(room.lost, last)
+        connection.execute(
+            f"DELETE FROM {which} AND offset <= :last",  # noqa: S608 - constants
+            {**values, "last": last},
+        )
+    return last
 
 
 def _bury(connection: sqlite3.Connection, room: RoomRow, now: int) -> None:
@@ -128,7 +176,11 @@ def _due(connection: sqlite3.Connection, room: RoomRow) -> int:
     return min(dues)
 
 
-def _count(connection: sqlite3.Connection, which: str, *values: object) -> tuple[int, int]:
-    query = f"SELECT count(*), coalesce(sum(size), 0) FROM history_records WHERE {which}"  # noqa: S608 - constants
-    records, size = connection.execute(query, values).fetchone()
-    return records, size
+def _count(connection: sqlite3.Connection, which: str, *values: object) -> tuple[int, int, int]:
+    """Return how many records there are, how many of them are tombstones, and their bytes."""
+    records, tombstones, size = connection.execute(
+        "SELECT count(*), coalesce(sum((flags & 8) / 8), 0), coalesce(sum(size), 0)"  # noqa: S608 - constants
+        f" FROM history_records WHERE {which}",
+        values,
+    ).fetchone()
+    return records, tombstones, size

@@ -190,7 +190,9 @@ class RoomWriter:
         if room.age is not None and not room.records:
             room.due = min(room.due, moment + room.age)
         room.records += 1
+        room.tombstones += flags & TOMBSTONE != 0
         room.size += size
+        room.grown = True
         self._rows.append((room.id, room.top, moment, size, flags, until, key, payload))
         self._changed[room.id] = room
 
@@ -215,7 +217,7 @@ class RoomWriter:
 
     def _make(self, name: str, retention: Retention, now: int) -> RoomRow:
         self._last_id += 1
-        fixed = (self._last_id, name, secrets.token_hex(8), 0, 0, 0, 0, 0, now, NEVER, 0)
+        fixed = (self._last_id, name, secrets.token_hex(8), 0, 0, 0, 0, 0, 0, now, NEVER, 0)
         room = self._rooms[name] = RoomRow((*fixed, *bounds_of(retention)))
         room.retention = retention
         room.due = now + room.meta_age
@@ -264,6 +266,7 @@ class RoomWriter:
             row = self._rows[place]
             assert row is not None
             room.records -= 1
+            room.tombstones -= row[4] & TOMBSTONE != 0
             room.size -= row[3]
             self._rows[place] = None
         room.replaced[key] = len(self._rows)

@@ -58,6 +58,8 @@ async def check_history(make_history: _MakeHistory, *, durable: bool = False) ->
         _keeps_a_size,
         _follows_the_last_retention,
         _keeps_the_newest_of_each_key,
+        _bounds_tombstones_apart,
+        _forgets_tombstones_for_their_bytes,
         _becomes_a_compacted_room,
         _appends_where_it_was_expected,
         _ends,
@@ -78,6 +80,7 @@ async def check_history(make_history: _MakeHistory, *, durable: bool = False) ->
         _remembers_which_keys_have_expired,
         _forgets_tombstones,
         _bounds_a_compacted_room,
+        _keeps_values_when_others_expire,
         _appends_once,
         _forgets_rooms,
         _keeps_its_order_when_the_clock_is_put_back,
@@ -410,6 +413,90 @@ async def _bounds_a_compacted_room(history: History, clock: _Clock) -> None:
     assert offsets == [3, 6], f"the newest keys are kept: {offsets}"
     assert (state.records, state.lost) == (2, 2), f"a key that the bounds cost is lost: {state}"
     assert (aged.records, aged.lost) == (0, 6), f"a compacted room has an age, too: {aged}"
+
+
+async def _bounds_tombstones_apart(history: History) -> None:
+    retention = Retention(records=3, size=None, age=None, compact=True)
+    await history.append("a", Entry("1", key="value"), retention)
+    await history.append("a", Entry("2"), retention)
+    for number in range(5):
+        await history.append("a", Entry("x", key=f"{number}"), retention)
+        await history.append("a", Entry("", key=f"{number}", removed=True), retention)
+    page = await history.read("a")
+    await history.append("a", Entry("3", key="3"), retention)
+    await history.append("a", Entry("4"), retention)
+    full = await history.read("a")
+
+    assert [r.offset for r in page.records[:2]] == [1, 2], (
+        f"tombstones cost no valid value, with or without a key: {page.records}"
+    )
+    assert [(r.offset, r.removed) for r in page.records[2:]] == [
+        (8, True),
+        (10, True),
+        (12, True),
+    ], f"of tombstones, as many are remembered as of values, the newest: {page.records}"
+    assert (page.state.records, page.state.size, page.state.lost) == (5, 10, 6), (
+        f"all that is kept is counted, and tombstones that were forgotten are lost: {page.state}"
+    )
+    assert [r.offset for r in full.records] == [2, 8, 12, 13, 14], (
+        f"values cost values, and no tombstones: {full.records}"
+    )
+    assert full.state == replace(full.state, records=5, lost=6), (
+        f"lost is the newest that the bounds cost, be it followed by older ones: {full.state}"
+    )
+
+
+async def _forgets_tombstones_for_their_bytes(history: History) -> None:
+    retention = Retention(records=None, size=40, age=None, compact=True)
+    await history.append("a", Entry("x" * 15, key="value"), retention)
+    for key in ("1", "2", "3"):
+        await history.append("a", Entry("", key=key * 5, removed=True), retention)
+    before = await history.state("a")
+    await history.append("a", Entry("x" * 8), retention)
+    fewer = await history.read("a")
+    await history.append("a", Entry("x" * 21), retention)
+    none = await history.read("a")
+    await history.append("a", Entry("", key="4", removed=True), retention)
+    await history.append("a", Entry("", key="5" * 50, removed=True), retention)
+    large = await history.read("a")
+    await history.append("b", Entry("", key="4" * 50, removed=True), retention)
+
+    assert (before.records, before.size, before.lost) == (4, 35, 0), f"{before}"
+    assert [r.offset for r in fewer.records] == [1, 3, 4, 5], (
+        f"when there are too many bytes, the oldest tombstone goes first: {fewer.records}"
+    )
+    assert (fewer.state.size, fewer.state.lost) == (38, 2), f"and is lost: {fewer.state}"
+    assert [r.offset for r in none.records] == [5, 6], (
+        f"and when there are no more of them, the oldest value: {none.records}"
+    )
+    assert (none.state.size, none.state.lost) == (29, 4), f"which is lost, too: {none.state}"
+    assert [r.offset for r in large.records] == [5, 6], (
+        f"a tombstone costs no valid value, however large it is: {large.records}"
+    )
+    assert (large.state.size, large.state.lost) == (29, 8), f"it is lost itself: {large.state}"
+    assert await _offsets(history, "b") == [1], "but one record is kept"
+
+
+async def _keeps_values_when_others_expire(history: History, clock: _Clock) -> None:
+    retention = Retention(records=3, size=None, age=None, compact=True)
+    await history.append("a", Entry("x", key="value"), retention)
+    for turn in range(3):
+        for key in ("k", "l"):
+            entry = Entry("x", key=f"{key}{turn}", expires=clock() + 10.0)
+            await history.append("a", entry, retention)
+        clock.now += 10.0
+    expired = await history.read("a")
+    await history.append("a", Entry("x", key="other"), retention)
+    after = await history.read("a")
+
+    assert expired.records, "tombstones of values that have expired cost no valid value"
+    assert expired.records[0].offset == 1, (
+        f"tombstones of values that have expired cost no valid value: {expired.records}"
+    )
+    assert [r.offset for r in after.records] == [1, 5, 6, 7, 8], (
+        f"and are as many as of keys that were removed: {after.records}"
+    )
+    assert (after.state.records, after.state.lost) == (5, 4), f"{after.state}"
 
 
 async def _becomes_a_compacted_room(history: History) -> None:

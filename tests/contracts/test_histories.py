@@ -128,6 +128,42 @@ class Traceless(MemoryHistory):
         return replace(page, records=records)
 
 
+class Crowding(MemoryHistory):
+    """Counts tombstones among the values."""
+
+    def _append(self, name: str, *args: Any) -> Appended:
+        appended = super()._append(name, *args)
+        room = self._rooms[name]
+        while room.retention.compact and room.count > room.most:
+            room._lose(room.head, room.offsets[room.head])
+        return appended
+
+
+class Hoarding(MemoryHistory):
+    """Does not bound the number of tombstones."""
+
+    async def append(
+        self, room: str, entry: Entry, retention: Retention, **options: Any
+    ) -> Appended:
+        if entry.removed:
+            retention = replace(retention, records=None)
+        return await super().append(room, entry, retention, **options)
+
+
+class Weighing(MemoryHistory):
+    """Loses for their bytes what is oldest, be it a value or a tombstone."""
+
+    async def append(
+        self, room: str, entry: Entry, retention: Retention, **options: Any
+    ) -> Appended:
+        unbounded = replace(retention, size=None) if retention.compact else retention
+        appended = await super().append(room, entry, unbounded, **options)
+        kept = self._rooms[room]
+        while retention.compact and retention.size and kept.size > retention.size:
+            kept._lose(kept.head, kept.offsets[kept.head])
+        return appended
+
+
 class Flattening(MemoryHistory):
     """Makes text of everything."""
 
@@ -184,6 +220,9 @@ class Amnesiac(MemoryHistory):
         (SameEpoch, "another epoch"),
         (Late, "a read sees"),
         (Traceless, "becomes a tombstone"),
+        (Crowding, "cost no valid value"),
+        (Hoarding, "as many are remembered"),
+        (Weighing, "oldest tombstone goes first"),
         (Flattening, "what was appended"),
         (lambda clock: Keeping(clock=clock, records=None), "newest records are kept"),
         (lambda clock: Keeping(clock=clock, size=None), "bytes are bounded"),

@@ -77,6 +77,7 @@ class ModelRoom:
             )
         )
         self.trim(self.touched)
+        self.keep_bounds()
 
     def trim(self, now: float) -> None:
         kept = self.retention
@@ -91,12 +92,31 @@ class ModelRoom:
                     self.lost = max(self.lost, record.offset)
             elif record.expires is not None and record.expires <= now:
                 self.records.remove(record)
-        while self.records and (
-            (kept.records is not None and len(self.records) > kept.records)
-            or (kept.size is not None and len(self.records) > 1 and self.size > kept.size)
-            or (kept.age is not None and self.records[0].time + kept.age <= now)
-        ):
-            self.lost = max(self.lost, self.records.pop(0).offset)
+        while kept.age is not None and self.records and self.records[0].time + kept.age <= now:
+            self.lose(self.records[:1])
+
+    def keep_bounds(self) -> None:
+        """Lose what is too much; time alone does not make more of anything but of tombstones."""
+        kept = self.retention
+        if kept.records is not None:
+            values, tombstones = self.kinds()
+            self.lose(values[: max(len(values) - kept.records, 0)])
+            self.lose(tombstones[: max(len(tombstones) - kept.records, 0)])
+        while kept.size is not None and len(self.records) > 1 and self.size > kept.size:
+            values, tombstones = self.kinds()
+            self.lose((tombstones or values)[:1])
+
+    def kinds(self) -> tuple[list[Record], list[Record]]:
+        """Return the records that are no tombstones, and those that are."""
+        tombstones = [
+            r for r in self.records if self.retention.compact and r.removed and r.key is not None
+        ]
+        return [r for r in self.records if r not in tombstones], tombstones
+
+    def lose(self, records: list[Record]) -> None:
+        for record in records:
+            self.records.remove(record)
+            self.lost = max(self.lost, record.offset)
 
     def buried(self, record: Record, now: float) -> Record:
         """Return what a compacted room keeps of a record."""

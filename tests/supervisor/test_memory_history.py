@@ -12,6 +12,7 @@ import pytest
 
 from supervisor.history.base import Appended, Entry, Retention
 from supervisor.history.memory import MemoryHistory
+from supervisor.policies import RoomPolicy
 
 ALL = Retention(records=None, size=None, age=None)
 
@@ -154,9 +155,74 @@ async def test_a_full_room_does_not_grow(entry: Entry, compact: bool) -> None:
         await history.append("a", entry, retention)
 
     room = history._rooms["a"]
-    for kept in (room.records, room.offsets, room.sizes, room.expiries, room.tombstones):
+    for kept in (
+        room.records,
+        room.offsets,
+        room.sizes,
+        room.expiries,
+        room.tombstones,
+        room.buried,
+    ):
         assert len(kept) < 200
     assert len(room.keys) <= 10
+
+
+async def test_removed_keys_do_not_push_out_a_value() -> None:
+    """A value that is published once outlives any number of others that come and go."""
+    history = MemoryHistory(clock=Clock())
+    retention = RoomPolicy.status(history_size=5).retention
+    await history.append("a", Entry("1.0", key="version"), retention)
+    for number in range(8):
+        await history.append("a", Entry("x", key=f"run{number}"), retention)
+        await history.append("a", Entry("", key=f"run{number}", removed=True), retention)
+
+    page = await history.read("a")
+    assert [(r.key, r.payload) for r in page.records if not r.removed] == [("version", "1.0")]
+    assert [r.key for r in page.records if r.removed] == [f"run{n}" for n in range(3, 8)]
+    assert page.state.lost == 7  # the tombstone of run2
+
+
+@pytest.mark.parametrize("expires", [False, True])
+async def test_short_lived_keys_come_and_go_at_the_same_cost(expires: bool) -> None:
+    """Within the default bounds, however many: nothing that belongs to them stays."""
+    clock = Clock()
+    history = MemoryHistory(clock=clock)
+    retention = RoomPolicy.status().retention
+    await history.append("a", Entry("1.0", key="version"), retention)
+    for number in range(10_001):
+        until = clock() + 1.0 if expires else None
+        await history.append("a", Entry("x", key=f"{number}", expires=until), retention)
+        if expires:
+            clock.now += 1.0 / 64
+        else:
+            await history.append("a", Entry("", key=f"{number}", removed=True), retention)
+    clock.now += 1.0
+    await history.append("a", Entry("2.0", key="other"), retention)
+
+    page = await history.read("a", limit=1)
+    assert [r.key for r in page.records] == ["version"]
+    assert (page.state.records, page.state.lost) == (10_002, 2 if expires else 3)
+    room = history._rooms["a"]
+    assert room.tombs == 10_000
+    for kept in (room.records, room.tombstones, room.buried):
+        assert len(kept) < 31_000
+
+
+async def test_the_oldest_value_is_found_behind_tombstones() -> None:
+    """Without a look at each of them each time; also once the room was a log in between."""
+    history = MemoryHistory(clock=Clock())
+    retention = Retention(records=3, compact=True)
+    for number in range(3):
+        await history.append("a", Entry("", key=f"gone{number}", removed=True), retention)
+    for number in range(5):
+        await history.append("a", Entry("x", key=f"{number}"), retention)
+    room = history._rooms["a"]
+
+    assert room.oldest == 6
+    await history.append("a", Entry("log"), Retention(records=8))
+    assert room.oldest == room.tombs == 0
+    state = await history.state("a")
+    assert (state.records, state.lost) == (7, 5)
 
 
 @pytest.mark.parametrize(

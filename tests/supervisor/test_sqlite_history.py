@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import pytest
 from supervisor.errors import OffsetConflict, StoreFull, StoreUnavailable
 from supervisor.history.base import PAGE_BYTES, Appended, Durability, Entry, Retention
 from supervisor.history.sqlite import SqliteHistory
+from supervisor.policies import RoomPolicy
 from supervisor.sqlite import LastStop
 
 pytestmark = pytest.mark.real_time
@@ -461,6 +463,92 @@ async def test_expired_values_leave_the_file(path: Path) -> None:
     assert lazily.size == 4
     assert rows() == []
     assert (await history.state("a")).lost == 2
+    await history.aclose()
+
+
+async def test_removed_keys_do_not_push_out_a_value(path: Path) -> None:
+    """A value that is published once outlives any number of others; many in a group, and reopened."""
+    retention = RoomPolicy.status(history_size=5).retention
+    history = await opened(path)
+    entries = [Entry("1.0", key="version")]
+    for number in range(8):
+        entries.append(Entry("x", key=f"run{number}"))
+        entries.append(Entry("", key=f"run{number}", removed=True))
+    for room in ("one", "many"):
+        appends = [history.append(room, entry, retention) for entry in entries]
+        if room == "many":
+            await asyncio.gather(*appends)
+        else:
+            for append in appends:
+                await append
+    await history.aclose()
+    await history.open()
+    await history.append("one", Entry("", key="run8", removed=True), retention)
+
+    for room, first, lost in (("one", 4, 9), ("many", 3, 7)):
+        page = await history.read(room)
+        assert [(r.key, r.payload) for r in page.records if not r.removed] == [("version", "1.0")]
+        keys = [r.key for r in page.records if r.removed]
+        assert keys == [f"run{number}" for number in range(first, first + 5)]
+        assert page.state.lost == lost
+    await history.aclose()
+
+
+@pytest.mark.parametrize("expires", [None, 1_700_000_000.0])
+async def test_short_lived_keys_come_and_go_at_the_same_cost(
+    path: Path, expires: float | None
+) -> None:
+    """Within the default bounds, however many."""
+    history = await opened(path, clock=lambda: 1_700_000_000.0, capacity=30_000)
+    retention = RoomPolicy.status().retention
+    await history.append("a", Entry("1.0", key="version"), retention)
+    for number in range(10_001):
+        entries = [Entry("x", key=f"{number}", expires=expires)]
+        if expires is None:
+            entries.append(Entry("", key=f"{number}", removed=True))
+        for entry in entries:
+            history.append_nowait("a", entry, retention, then=lambda outcome: None)
+    await history.append("a", Entry("2.0", key="other"), retention)
+
+    page = await history.read("a", limit=1)
+    assert [r.key for r in page.records] == ["version"]
+    assert (page.state.records, page.state.lost) == (10_002, 3 if expires is None else 2)
+    await history.aclose()
+
+
+async def test_what_is_counted_agrees_with_the_file(path: Path) -> None:
+    """Values, tombstones and bytes, whatever comes in a group and goes by time in between."""
+    chance = random.Random(1)
+    now = 1_700_000_000.0
+    history = await opened(path, clock=lambda: now)
+    kept = [
+        Retention(4, 60, 50.0, compact=True, tombstone_age=30.0),
+        Retention(2, None, None, compact=True, tombstone_age=5.0),
+        Retention(8, 80, None),
+    ]
+    counted = (
+        "SELECT l.records, l.tombstones, l.size, count(offset),"
+        " coalesce(sum(flags & 8 <> 0), 0), coalesce(sum(r.size), 0), most, compact"
+        " FROM history_rooms l LEFT JOIN history_records r ON r.room = l.id GROUP BY l.id"
+    )
+    for _ in range(150):
+        retention = chance.choices(kept, [6, 3, 1])[0]
+        entries = [
+            Entry(
+                "x" * chance.randrange(9),
+                key=chance.choice([None, "a", "b", "c", "d", "e", "f", "g"]),
+                removed=chance.random() < 0.5,
+                expires=chance.choice([None, now - 1.0, now + 5.0]),
+            )
+            for _ in range(chance.randrange(1, 9))
+        ]
+        await asyncio.gather(*(history.append("a", entry, retention) for entry in entries))
+        now += chance.choice([0.0, 0.0, 3.0, 10.0])
+        with closing(sqlite3.connect(path)) as connection:
+            ((*said, records, tombstones, size, most, compact),) = connection.execute(counted)
+        assert said == [records, tombstones, size]
+        assert records - tombstones <= most
+        assert tombstones <= (most if compact else 0)
     await history.aclose()
 
 
