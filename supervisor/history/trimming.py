@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 
 from supervisor.history.tables import KEY_SIZE, REMOVED, TOMBSTONE, RoomRow, find_going
 
@@ -51,7 +52,9 @@ def compact(connection: sqlite3.Connection, room: RoomRow) -> None:
         " WHERE room = ? AND key IS NOT NULL AND flags & 2",
         (room.id,),
     )
-    room.records, room.tombstones, room.size = _count(connection, "room = ?", room.id)
+    room.records, room.tombstones, room.size = _count(
+        connection, "history_records WHERE room = ?", room.id
+    )
 
 
 def uncompact(connection: sqlite3.Connection, room: RoomRow) -> None:
@@ -63,11 +66,13 @@ def uncompact(connection: sqlite3.Connection, room: RoomRow) -> None:
     room.tombstones = room.oldest = 0
 
 
-def drop(connection: sqlite3.Connection, room: RoomRow, which: str, *values: object) -> None:
-    """Drop records that do not count as lost."""
-    records, tombstones, size = _count(connection, which, *values)
+def drop(connection: sqlite3.Connection, room: RoomRow, marks: str, keys: Sequence[str]) -> None:
+    """Drop the records with these keys, which do not count as lost."""
+    # Without being told, SQLite would look at all records of the room.
+    which = f"history_records INDEXED BY history_keys WHERE room = ? AND key IN ({marks})"
+    records, tombstones, size = _count(connection, which, room.id, *keys)
     if records:
-        connection.execute(f"DELETE FROM history_records WHERE {which}", values)  # noqa: S608 - constants
+        connection.execute(f"DELETE FROM {which}", (room.id, *keys))  # noqa: S608 - constants
         room.records -= records
         room.tombstones -= tombstones
         room.size -= size
@@ -180,7 +185,7 @@ def _count(connection: sqlite3.Connection, which: str, *values: object) -> tuple
     """Return how many records there are, how many of them are tombstones, and their bytes."""
     records, tombstones, size = connection.execute(
         "SELECT count(*), coalesce(sum((flags & 8) / 8), 0), coalesce(sum(size), 0)"  # noqa: S608 - constants
-        f" FROM history_records WHERE {which}",
+        f" FROM {which}",
         values,
     ).fetchone()
     return records, tombstones, size

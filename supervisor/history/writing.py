@@ -279,7 +279,7 @@ class RoomWriter:
         for room in changed:
             if room.replaced:
                 for marks, keys in chunks(list(room.replaced)):
-                    drop(self._connection, room, f"room = ? AND key IN ({marks})", room.id, *keys)
+                    drop(self._connection, room, marks, keys)
                 room.replaced.clear()
         insert(self._connection, "history_records", sorted(row for row in self._rows if row))
         self._rows.clear()

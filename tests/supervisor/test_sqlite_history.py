@@ -16,6 +16,9 @@ import pytest
 from supervisor.errors import OffsetConflict, StoreFull, StoreUnavailable
 from supervisor.history.base import PAGE_BYTES, Appended, Durability, Entry, Retention
 from supervisor.history.sqlite import SqliteHistory
+from supervisor.history.tables import SCHEMA
+from supervisor.history.works import Append
+from supervisor.history.writing import RoomWriter
 from supervisor.policies import RoomPolicy
 from supervisor.sqlite import LastStop
 
@@ -514,6 +517,49 @@ async def test_short_lived_keys_come_and_go_at_the_same_cost(
     assert [r.key for r in page.records] == ["version"]
     assert (page.state.records, page.state.lost) == (10_002, 3 if expires is None else 2)
     await history.aclose()
+
+
+@pytest.mark.parametrize("removed", [False, True])
+@pytest.mark.parametrize("bounds", [(2_000, None), (None, 20_000)])
+def test_an_append_to_a_full_room_looks_at_few_records(
+    removed: bool, bounds: tuple[int | None, int | None]
+) -> None:
+    """Counted in steps of SQLite's machine: neither for the key nor for what goes does it scan."""
+    steps = 0
+
+    def step() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    retention = Retention(*bounds, age=None, compact=True)
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for statement in SCHEMA:
+            connection.execute(statement)
+        writer = RoomWriter(connection, {})
+
+        def append(key: str, *, removed: bool) -> None:
+            entry = Entry("" if removed else "x", key=key, removed=removed)
+            work = Append(
+                "a",
+                entry,
+                retention,
+                durability="written",
+                idempotency_key=None,
+                expect_offset=None,
+            )
+            writer.apply([work], 10**15)
+            assert isinstance(work.outcome, Appended)
+
+        for number in range(2_000):
+            append(f"gone{number}", removed=True)
+        for number in range(2_000):
+            append(f"{number}", removed=False)
+        append("first", removed=removed)  # may look for the oldest value
+        connection.set_progress_handler(step, 1)
+        append("next", removed=removed)
+
+    assert 0 < steps < 6_000
 
 
 async def test_what_is_counted_agrees_with_the_file(path: Path) -> None:
