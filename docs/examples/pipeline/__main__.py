@@ -123,6 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     app = create_app(config, data=options.data, allowed_hosts=allowed)
     try:
         options.data.mkdir(parents=True, exist_ok=True)
+        app.state.supervisor.start()
         asyncio.run(app.state.supervisor.open_stores())  # here, to say in one line what is wrong
     except OSError as error:
         fail(f"cannot keep anything in --data {options.data}: {error.strerror}")
