@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--filled", type=int, default=0)
     parser.add_argument("--size", type=int, default=100)
     arguments = parser.parse_args()
-    policy = RoomPolicy.log(on_join="live", history_size=LINES, durability=arguments.durability)
+    policy = RoomPolicy.log(on_join="live", history_size=2 * LINES, durability=arguments.durability)
     history: History = MemoryHistory()
     if arguments.history.startswith(SQLITE):
         path = Path(arguments.history.removeprefix(SQLITE))
