@@ -1,0 +1,90 @@
+"""A store that fails under a supervisor, and publishers that are held back: as an operator sees them."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from actors.testing import settle
+from supervisor import RoomPolicy, StoreUnavailable, Supervisor
+from tests.supervisor.conftest import Events, NewPeer, Supervise, named
+from tests.supervisor.endpoints import enter
+
+
+def take_away(path: Path) -> None:
+    """Remove a database and what belongs to it."""
+    for each in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+        each.unlink(missing_ok=True)
+
+
+async def unready(supervisor: Supervisor) -> None:
+    """Return when readiness is false; the file is looked at once a second."""
+    for _ in range(1000):
+        if not supervisor.ready:
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("readiness did not become false within 10 s")
+
+
+@pytest.mark.real_time
+async def test_publishing_is_refused_while_nothing_can_be_kept(
+    supervise: Supervise, tmp_path: Path
+) -> None:
+    """By default; readiness is false, and rooms that keep nothing go on."""
+    path = tmp_path / "feeds.db"
+    supervisor = supervise(rooms={"log:*": RoomPolicy.log()}, history=f"sqlite:///{path}")
+    await supervisor.publish("log:a", "x")
+    assert supervisor.ready
+    take_away(path)
+    await unready(supervisor)
+
+    with pytest.raises(StoreUnavailable, match="removed or replaced"):
+        await supervisor.publish("log:a", "y")
+
+    assert (await supervisor.publish("event", "z")).position is None
+
+
+@pytest.mark.real_time
+async def test_rooms_go_on_in_memory_where_that_was_chosen(
+    supervise: Supervise, tmp_path: Path, events: Events
+) -> None:
+    """Under another epoch, with a critical event, and readiness is false."""
+    path = tmp_path / "feeds.db"
+    supervisor = supervise(
+        rooms={"log:*": RoomPolicy.log()}, history=f"sqlite:///{path}", store_failure="memory"
+    )
+    before = (await supervisor.publish("log:a", "x")).position
+    take_away(path)
+    await unready(supervisor)
+
+    after = (await supervisor.publish("log:a", "y")).position
+
+    assert before is not None
+    assert after is not None
+    assert after.epoch != before.epoch
+    assert not supervisor.ready
+    (event,) = named(events, "history.fallback")
+    assert event["log_level"] == "critical"
+
+
+@pytest.mark.parametrize("stalled", [True, False])
+async def test_a_brake_holds_publishers_back_while_most_are_behind(
+    supervise: Supervise,
+    peer: NewPeer,
+    stalled: bool,
+) -> None:
+    """By its few milliseconds, and not while members take what they get."""
+    supervisor = supervise(rooms={"a": RoomPolicy.event(brake=0.010)})
+    client = peer()
+    await enter(supervisor, client, rooms=["a"])
+    client.stalled = stalled
+    await supervisor.publish("a", "1")
+    await settle()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+
+    await supervisor.publish("a", "2")
+
+    assert loop.time() - began == pytest.approx(0.010 if stalled else 0.0, abs=1e-5)
