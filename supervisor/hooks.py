@@ -33,8 +33,8 @@ class Hooks:
         on_join: Called with the connection and the room, once a membership.
         on_leave: Called with the connection and the room, once a membership that began.
         on_close: Called with what is remembered of it, once a connection.
-        on_offline: Called with an important message whose user is not connected when it is sent,
-            and with one that was given up: for mail, or a push.
+        on_offline: Called with an important message that no connection of its user may be given
+            when it is sent, and with one that was given up: for mail, or a push.
     """
 
     on_join: Callable[[Connection, Any], Awaitable[None] | None] | None = None

@@ -37,8 +37,9 @@ class ImportantMessage:
         data: What was sent; of what was encoded as JSON, what JSON makes of it.
         created: Unix time in seconds.
         expires: Unix time in seconds from which on it is not delivered any more.
-        deliveries: How often it was given to clients that did not acknowledge it: 0 where ``on_offline`` is told that the user
-            is away, ``max_deliveries`` where it is told that it was given up.
+        deliveries: How often it was given to clients that did not acknowledge it: 0 where
+            ``on_offline`` is told that the user is away, ``max_deliveries`` where it is told that
+            it was given up.
     """
 
     id: str

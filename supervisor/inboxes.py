@@ -72,8 +72,8 @@ class Inboxes:
         store: Keeps the messages; opened and closed by whoever made it.
         frame: Returns a message as a connection gets it, and whether its client acknowledges; for
             one that does not, written is acknowledged.
-        on_offline: Called with a message whose user has no connection when it is put, and with
-            each that is given up as a dead letter. Must not wait.
+        on_offline: Called with a message that no connection of its user may be given when it is
+            put, and with each that is given up as a dead letter. Must not wait.
         on_loss: Called with a number of messages and why they were dropped: ``expired``, or
             ``capacity``. Must not wait, nor raise.
         rules: How often and how fast is delivered.
@@ -196,7 +196,7 @@ class Inboxes:
 
     async def put(self, messages: Sequence[InboxMessage]) -> Kept:
         """
-        Keep ``messages``; give them to those who are here, and tell of those who are nowhere.
+        Keep ``messages``; give them to those who are here, and tell of those whom nothing reaches.
 
         Returns once they are kept, and offered to connections. Cancelling undoes nothing.
 
@@ -490,13 +490,19 @@ class Inboxes:
                 self.arrived(some)
                 self._neighbours.arrived(some)
                 for message in some:
-                    if not self._is_connected(message.user):
+                    if not self._reaches_anybody(message):
                         self._tell_offline(message)
                 if len(some) == HANDED_OVER:
                     await asyncio.sleep(0)
 
-    def _is_connected(self, user: InboxUser) -> bool:
-        return self._registry.count_of_user(user) > 0 or self._neighbours.connected(user)
+    def _reaches_anybody(self, message: InboxMessage) -> bool:
+        """Whether a connection, here or at a neighbour, may be given ``message`` now, or soon."""
+        user, room = message.user, message.room
+        if room is None:
+            return self._registry.count_of_user(user) > 0 or self._neighbours.connected(user)
+        if any(room in connection.room_names for connection in self._registry.of_user(user)):
+            return True
+        return self._neighbours.in_room(user, room)
 
     def _tell_offline(self, message: InboxMessage) -> None:
         try:

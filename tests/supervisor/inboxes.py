@@ -146,11 +146,22 @@ class House:
             connection.id, client.transport, TextEncoder(), self, patience=Patience(send=1e6)
         )
         self.clients[connection] = client
+        connection.room_names.update(dict.fromkeys(rooms))
         self.registry.add(connection)
         mailbox: Mailbox[Chunk] = Mailbox(space, space_bytes)
         self.runtime.spawn(connection.actor, mailbox, name=connection.id)
         self.inboxes.connected(connection, rooms)
         return client
+
+    def join(self, client: Client, room: str) -> None:
+        """Let a client join a room."""
+        client.connection.room_names[room] = None
+        self.inboxes.joined(client.connection, room)
+
+    def leave(self, client: Client, room: str) -> None:
+        """Let a client leave a room."""
+        client.connection.room_names.pop(room, None)
+        self.inboxes.left(client.connection, room)
 
     def die(self, client: Client) -> None:
         """Have the socket of a client fail."""

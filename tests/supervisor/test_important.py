@@ -217,6 +217,25 @@ async def test_an_alert_room_addresses_who_has_joined_it(
     assert [letter["data"] for letter in letters(back)] == ["fire"]
 
 
+async def test_who_watches_another_page_is_told_of(
+    supervisor: Supervisor, peer: NewPeer, offline: list[ImportantMessage]
+) -> None:
+    """An addressee who is connected, but not in the room: mail is all that reaches them now."""
+    watching = await device(supervisor, peer, rooms=["alert:ops"])
+    watching.vanish()
+    await settle()
+    elsewhere = await device(supervisor, peer, rooms=["chat"])
+
+    await supervisor.publish("alert:ops", "fire")
+    await settle()
+
+    assert letters(elsewhere) == []
+    assert [(message.user, message.deliveries) for message in offline] == [("ann", 0)]
+    again = await device(supervisor, peer, rooms=["alert:ops"])
+    assert [letter["id"] for letter in letters(again)] == [offline[0].id]
+    assert len(offline) == 1
+
+
 async def test_leaving_an_alert_room_is_meant(supervisor: Supervisor, peer: NewPeer) -> None:
     """Who leaves is not addressed any more, unless another device of theirs is in it."""
     sessions = [

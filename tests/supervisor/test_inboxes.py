@@ -111,6 +111,37 @@ async def test_who_is_away_is_told_of(build: Build) -> None:
     assert len(house.offline) == 3
 
 
+async def test_who_is_connected_elsewhere_is_told_of(build: Build) -> None:
+    """Once, if no connection of the user is in the room; to the user is to any of them."""
+    house = build()
+    ann = house.come("ann", "b")
+
+    await house.inboxes.put([message("m0", room="a"), message("m1", room="b"), message("m2")])
+    assert [each.id for each in house.offline] == ["m0"]
+    house.join(ann, "a")
+    await house.inboxes.put([message("m3", room="a")])
+    house.leave(ann, "a")
+    await settle()
+
+    assert ann.got == ["m1", "m2", "m0", "m3"]
+    assert [each.id for each in house.offline] == ["m0"]
+
+
+async def test_who_is_in_the_room_at_another_node_is_not_told_of(build: Build) -> None:
+    """Being in another room there is not enough."""
+    store = MemoryInbox()
+    here, there = build(store), build(store)
+    here.others, there.others = [there], [here]
+    far = there.come("ann", "a")
+
+    await here.inboxes.put([message("m0", room="a"), message("m1", room="b"), message("m2")])
+    await settle()
+
+    assert far.got == ["m0", "m2"]
+    assert [each.id for each in here.offline] == ["m1"]
+    assert there.offline == []
+
+
 async def test_it_is_delivered_again_and_again(build: Build) -> None:
     """After ack wait and backoff, ten times; then it is dead, and told of."""
     house = build()
@@ -182,7 +213,7 @@ async def test_a_room_is_for_its_members(build: Build) -> None:
     await house.inboxes.put([message("m0", room="a"), message("m1")])
     assert inside.got == ["m0", "m1"]
     assert outside.got == ["m1"]
-    house.inboxes.joined(outside.connection, "a")
+    house.join(outside, "a")
     await settle()
 
     assert outside.got == ["m1", "m0"]
@@ -195,12 +226,11 @@ async def test_what_nobody_may_have_waits(build: Build) -> None:
     await house.inboxes.put([message(id, room="a") for id in ids(200)])
     await house.inboxes.put([message("other")])
     assert ann.got == ["other"]
-    assert house.offline == []
 
-    house.inboxes.joined(ann.connection, "a")
+    house.join(ann, "a")
     await settle()
     assert ann.got == ["other", *ids(15)]
-    house.inboxes.left(ann.connection, "a")
+    house.leave(ann, "a")
     await house.inboxes.put([message("another")])
 
     assert ann.got == ["other", *ids(15), "another"]
