@@ -49,7 +49,7 @@ from supervisor.errors import (  # noqa: E402
     UnserialisableData,
     UnsupportedSocket,
 )
-from supervisor.feeds import HistorySlice, KeptMessage  # noqa: E402
+from supervisor.history_slice import HistorySlice, KeptMessage  # noqa: E402
 from supervisor.important import ImportantMessage  # noqa: E402
 from supervisor.integrations.asgi import RoomEndpoint  # noqa: E402
 from supervisor.integrations.connection_manager import (  # noqa: E402
@@ -60,8 +60,9 @@ from supervisor.integrations.connection_manager import (  # noqa: E402
 from supervisor.policies import RoomPolicy  # noqa: E402
 from supervisor.sessions.plain import Session  # noqa: E402
 from supervisor.settings import Settings  # noqa: E402
+from supervisor.state import SupervisorState  # noqa: E402
 from supervisor.statistics import Statistics  # noqa: E402
-from supervisor.supervisor import Supervisor, SupervisorState  # noqa: E402
+from supervisor.supervisor import Supervisor  # noqa: E402
 
 __all__ = [
     "ActorStopped",

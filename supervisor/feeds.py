@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from actors.feed import Feed
 from actors.interfaces import FaultReporter, HistoryPage, Member, RoomListener
@@ -21,11 +20,11 @@ from actors.publications import Publication
 from actors.replay import Replay
 from actors.runtime import Runtime
 from supervisor.codecs.json import JsonCodec
-from supervisor.history.base import Entry, History, Page, Record
+from supervisor.history.base import Entry, History
 from supervisor.inbox.base import Inbox
 from supervisor.policies import RoomPolicies, RoomPolicy
 
-__all__ = ["Feeds", "HistorySlice", "KeptMessage", "StoredRoom", "decoded", "entry_of"]
+__all__ = ["Feeds", "StoredRoom", "decoded", "entry_of"]
 
 M = TypeVar("M", bound=Member)
 
@@ -92,71 +91,6 @@ def entry_of(publication: Publication, codec: JsonCodec) -> Entry:
     if frame is None:
         return Entry("", False, key, publication.removed, publication.expires)
     return _new(Entry, (frame.payload, frame.encoded, key, False, publication.expires))
-
-
-@dataclass(frozen=True, slots=True)
-class KeptMessage:
-    """
-    A message that a room keeps.
-
-    Attributes:
-        offset: Its number in the room.
-        time: When it was published: Unix time in seconds.
-        data: What was published; of what was encoded as JSON, what JSON makes of it.
-        key: Whose value it is, in a status room; else None.
-        removed: Whether it says that the key has no value any more.
-        expires: Unix time in seconds from which on it is worth nothing; None: never.
-    """
-
-    offset: int
-    time: float
-    data: Any
-    key: str | None = None
-    removed: bool = False
-    expires: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class HistorySlice:
-    """
-    A page of what a room keeps, and where the room stood when it was read.
-
-    Attributes:
-        messages: In the order that was asked for.
-        position: The place after the newest message; its offset is 0 if there never was one.
-        lost: Offset of the newest message that is kept no longer; 0 if none.
-        ended: Whether nothing more will come.
-        more: Whether there are further messages in that direction.
-    """
-
-    messages: list[KeptMessage]
-    position: Position
-    lost: int
-    ended: bool
-    more: bool
-
-    @classmethod
-    def of(cls, page: Page) -> HistorySlice:
-        """Return ``page`` with the data of its messages."""
-        state = page.state
-        messages = [
-            KeptMessage(
-                record.offset,
-                record.time,
-                _record_data(record),
-                record.key,
-                record.removed,
-                record.expires,
-            )
-            for record in page.records
-        ]
-        return cls(messages, state.top, state.lost, state.ended, page.more)
-
-
-def _record_data(record: Record) -> Any:
-    if record.removed:
-        return None
-    return json.loads(record.payload) if record.encoded else record.payload
 
 
 class StoredRoom:

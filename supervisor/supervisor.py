@@ -3,28 +3,17 @@ The supervisor: one object for an application, whatever loops and threads it run
 
 It belongs to no loop and can be made at import time. Each event loop that connects a socket
 gets a :class:`~supervisor.node.Node` on first use; the broker links the nodes.
+
+All that applications call is on this one class, so it is long; what is behind it is elsewhere:
+finding, ending and draining in :mod:`supervisor.nodes`, publishing in :mod:`supervisor.publishing`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import math
-import threading
 import time
-from collections import deque
-from collections.abc import (
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Collection,
-    Coroutine,
-    Hashable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from enum import IntEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -36,14 +25,13 @@ from actors.replay import JoinReply
 from supervisor.brokers.memory import MemoryBroker
 from supervisor.codecs.formats import Formats
 from supervisor.connection import ClosedConnection, Connection
-from supervisor.delivery import FAR_TIMEOUT, FarCall
-from supervisor.errors import Drained, InvalidPublication, NotStarted, UnknownConnection
-from supervisor.feeds import Feeds, HistorySlice
+from supervisor.errors import InvalidPublication
+from supervisor.feeds import Feeds
 from supervisor.history.base import PAGE_RECORDS
+from supervisor.history_slice import HistorySlice, check_bounds
 from supervisor.hooks import Hooks
 from supervisor.important import ImportantMessage, Letters, inbox_user
-from supervisor.inbox.base import InboxMessage, InboxUser
-from supervisor.node import Node
+from supervisor.nodes import Nodes
 from supervisor.policies import RoomPolicies
 from supervisor.publishing import Publisher
 from supervisor.room_names import room_name
@@ -53,25 +41,18 @@ from supervisor.sessions.begin import Since, Tail, begin_in
 from supervisor.sessions.plain import Session
 from supervisor.settings import Settings
 from supervisor.sockets import check_close_code
+from supervisor.state import SupervisorState, check_running
 from supervisor.statistics import Statistics, statistics_of
 from supervisor.stores import Stores
 
 if TYPE_CHECKING:
     from starlette.websockets import WebSocket
 
-    from supervisor.brokers.base import Broker
+    from supervisor.node import Node
 
-__all__ = ["Supervisor", "SupervisorState"]
+__all__ = ["Supervisor"]
 
-
-class SupervisorState(IntEnum):
-    """Life of a supervisor; after the last it may be started again."""
-
-    NEW = 0
-    RUNNING = 1
-    DRAINING = 2
-    """It takes no new connection and no publication."""
-    STOPPED = 3
+_NOBODY: frozenset[Hashable] = frozenset()
 
 
 class Supervisor:
@@ -117,26 +98,29 @@ class Supervisor:
         self.state = SupervisorState.NEW
         self.formats = Formats()
         self.json = self.formats.json
-        self._hooks = Hooks(on_join, on_leave, on_close, on_offline)
-        self._broker: Broker = MemoryBroker()
         self._stores = Stores(self.settings)
+        broker = MemoryBroker()
+        letters = Letters(self.formats)
         policies = RoomPolicies(self.settings.rooms)
         self._feeds = Feeds(policies, self._stores.history, self._stores.inbox, self.json)
-        self._letters = Letters(self.formats)
+        self._nodes = Nodes(
+            self.settings,
+            Hooks(on_join, on_leave, on_close, on_offline),
+            self._feeds,
+            letters,
+            broker,
+        )
         self._publisher = Publisher(
             self.settings,
             policies,
-            self._broker,
+            broker,
             history=self._stores.history,
             inbox=self._stores.inbox,
-            letters=self._letters,
+            letters=letters,
             codec=self.json,
             open_node=self.open_node,
             nodes=lambda: self.nodes,
         )
-        self._nodes: dict[asyncio.AbstractEventLoop, Node] = {}  # replaced, never changed
-        self._lock = threading.Lock()  # of _nodes' changes
-        self._closed: deque[ClosedConnection] = deque(maxlen=self.settings.closed_ring)
 
     # Life.
 
@@ -148,7 +132,7 @@ class Supervisor:
         """
         if self.state is not SupervisorState.RUNNING:
             self.state = SupervisorState.RUNNING
-            for node in self.nodes:
+            for node in self._nodes:
                 node.draining = False
             warn_about_server()
 
@@ -172,18 +156,14 @@ class Supervisor:
         if self.state is SupervisorState.RUNNING:
             self.state = SupervisorState.DRAINING
         seconds = self.settings.drain_timeout if timeout is None else timeout
-        await self._on_every_node(lambda node: node.drain(seconds), seconds)
+        await self._nodes.drain(seconds)
 
     async def aclose(self, timeout: float | None = None) -> None:
         """Drain, and stop every actor and job. Idempotent; :meth:`start` begins anew."""
         if self.state is SupervisorState.RUNNING:
             self.state = SupervisorState.DRAINING
         seconds = self.settings.drain_timeout if timeout is None else timeout
-        await self._on_every_node(lambda node: node.aclose(seconds), 2 * seconds)
-        with self._lock:
-            for node in self._nodes.values():
-                self._broker.detach(node.delivery)
-            self._nodes = {}
+        await self._nodes.aclose(seconds)
         await self._stores.aclose()
         self.state = SupervisorState.STOPPED
 
@@ -253,8 +233,7 @@ class Supervisor:
             UnknownConnection: If it is not connected.
             WrongLoop: If it belongs to another loop.
         """
-        node, connection = self._connected(target)
-        node.check_loop()
+        node, connection = self._nodes.find_here(target)
         name = room_name(room)
         await self.open_stores()
         begin = begin_in([name], self.policies, since, tail)
@@ -269,8 +248,7 @@ class Supervisor:
             UnknownConnection: If it is not connected.
             WrongLoop: If it belongs to another loop.
         """
-        node, connection = self._connected(target)
-        node.check_loop()
+        node, connection = self._nodes.find_here(target)
         node.rooms.leave(connection, room_name(room))
 
     async def kick(
@@ -296,19 +274,11 @@ class Supervisor:
             ValueError: If ``code`` cannot travel in a close frame.
         """
         check_close_code(code)
-        found = self.find(target)
-        pairs = [found] if found is not None else self._of_user(target)
-        exit_reason = ExitReason(Ending.KICKED, code, reason)
-        for node, connection in pairs:
-            node.delivery.post(_ending(node, connection, exit_reason))
-        return len(pairs)
+        return self._nodes.end(target, ExitReason(Ending.KICKED, code, reason))
 
     def members(self, room: str) -> frozenset[Connection]:
         """Return who is in ``room``, in this process; from any thread."""
-        name = room_name(room)
-        return frozenset(
-            connection for node in self.nodes for connection in node.rooms.members(name)
-        )
+        return self._nodes.members(room_name(room))
 
     # Publications.
 
@@ -397,7 +367,7 @@ class Supervisor:
         Clients with envelopes are told. Without, there are no words for it: they see it when they
         join anew.
         """
-        self._check_running()
+        check_running(self.state)
         await self.open_stores()
         return await self._publisher.publish(self._publisher.removal(room_name(room), key))
 
@@ -413,7 +383,7 @@ class Supervisor:
             StoreUnavailable: If that cannot be kept.
             InvalidRoomName, NotStarted, Drained: As :meth:`publish`.
         """
-        self._check_running()
+        check_running(self.state)
         await self.open_stores()
         return await self._publisher.end(room_name(room))
 
@@ -487,7 +457,7 @@ class Supervisor:
         owner = inbox_user(user)
         await self.open_stores()
         settled = await self._stores.inbox.acknowledge(owner, ids)
-        for node in self.nodes:
+        for node in self._nodes:
             node.delivery.post(partial(node.inboxes.settled, owner, settled))
         return settled
 
@@ -564,11 +534,7 @@ class Supervisor:
             StoreUnavailable: If the history cannot be read.
             InvalidRoomName: If there can be no such room.
         """
-        offsets = (after, 0 if before is None else before)
-        if not 1 <= limit <= PAGE_RECORDS or not all(0 <= each < 2**63 for each in offsets):
-            raise ValueError(
-                f"limit is 1 to {PAGE_RECORDS}, and offsets are not negative, nor above 2**63 - 1"
-            )
+        check_bounds(after, before, limit)
         await self.open_stores()
         page = await self._stores.history.read(
             room_name(room), after=after, before=before, limit=limit, reverse=reverse
@@ -588,7 +554,7 @@ class Supervisor:
         await self.open_stores()
         name = room_name(room)
         removed = await self._stores.history.remove(name)
-        for node in self.nodes:
+        for node in self._nodes:
             node.delivery.post(partial(node.rooms.look_again, name))
         return removed
 
@@ -597,17 +563,17 @@ class Supervisor:
     @property
     def nodes(self) -> list[Node]:
         """The nodes of this process; from any thread."""
-        return list(self._nodes.values())
+        return list(self._nodes)
 
     @property
     def closed(self) -> list[ClosedConnection]:
         """The last closed connections, the newest last."""
-        return list(self._closed)
+        return list(self._nodes.closed)
 
     @property
     def healthy(self) -> bool:
         """False once a room has crashed more often than ``restart_intensity`` allows."""
-        return not any(node.rooms.failed for node in self.nodes)
+        return not any(node.rooms.failed for node in self._nodes)
 
     @property
     def ready(self) -> bool:
@@ -628,7 +594,7 @@ class Supervisor:
             NotStarted, Drained: If the supervisor does not run, so that nobody would close it.
         """
         if not self._stores.opened:
-            self._check_running()
+            check_running(self.state)
             await self._stores.open()
 
     def statistics(self) -> Statistics:
@@ -637,45 +603,18 @@ class Supervisor:
 
     def find(self, target: object) -> tuple[Node, Connection] | None:
         """Return the registered connection of a session, connection or WebSocket, and its node."""
-        if isinstance(target, Session):
-            target = target.connection
-        for node in self.nodes:
-            connection = (
-                node.registry.get(target.id)
-                if isinstance(target, Connection)
-                else node.registry.of_socket(target)
-            )
-            if connection is not None:
-                return node, connection
-        return None
+        return self._nodes.find(target)
 
     def open_node(self) -> Node:
         """Return the node of the running loop, made on first use; the first one starts all."""
-        loop = asyncio.get_running_loop()
-        node = self._nodes.get(loop)
+        node = self._nodes.here()
         if node is None:
             if self.state is SupervisorState.NEW:
                 self.start()
-            with self._lock:
-                self._forget_dead_loops()
-                node = Node(
-                    self.settings,
-                    self._hooks,
-                    self._closed.append,
-                    feeds=self._feeds,
-                    letters=self._letters,
-                    neighbours=_OtherNodes(self, loop),
-                )
-                node.draining = self.state is not SupervisorState.RUNNING
-                self._nodes = {**self._nodes, loop: node}
-                self._broker.attach(node.delivery)
+            node = self._nodes.open(
+                draining=lambda: self.state is not SupervisorState.RUNNING,
+            )
         return node
-
-    def _forget_dead_loops(self) -> None:
-        for loop, node in self._nodes.items():
-            if loop.is_closed():
-                self._broker.detach(node.delivery)
-        self._nodes = {loop: node for loop, node in self._nodes.items() if not loop.is_closed()}
 
     def _publication(
         self,
@@ -685,95 +624,6 @@ class Supervisor:
         exclude: object,
         ttl: float | None,
     ) -> Publication:
-        self._check_running()
-        return self._publisher.publication(
-            room, data, key=key, exclude=self._excluded(exclude), ttl=ttl
-        )
-
-    def _excluded(self, exclude: object) -> frozenset[Hashable]:
-        if exclude is None:
-            return frozenset()
-        targets = exclude if isinstance(exclude, list | tuple | set | frozenset) else [exclude]
-        for target in targets:
-            if isinstance(target, str | bytes | int | float):
-                raise TypeError(
-                    "exclude takes sessions, connections or WebSockets, one or several, not "
-                    f"{target!r}"
-                )
-        found = (self.find(target) for target in targets)
-        return frozenset(pair[1].id for pair in found if pair is not None)
-
-    def _check_running(self) -> None:
-        if self.state is SupervisorState.NEW:
-            raise NotStarted(
-                "the supervisor was not started: pass supervisor.lifespan to the application, "
-                "or call start()"
-            )
-        if self.state is not SupervisorState.RUNNING:
-            raise Drained("the supervisor was drained and takes nothing more")
-
-    def _connected(self, target: object) -> tuple[Node, Connection]:
-        found = self.find(target)
-        if found is None:
-            raise UnknownConnection(f"{target!r} is not, or no longer, connected here")
-        return found
-
-    def _of_user(self, user: object) -> list[tuple[Node, Connection]]:
-        if not isinstance(user, Hashable):
-            return []
-        return [
-            (node, connection) for node in self.nodes for connection in node.registry.of_user(user)
-        ]
-
-    async def _on_every_node(
-        self, call: Callable[[Node], Coroutine[Any, Any, None]], timeout: float
-    ) -> None:
-        with self._lock:
-            self._forget_dead_loops()
-        here = asyncio.get_running_loop()
-        afar = [
-            FarCall(call(node), loop, timeout=timeout + FAR_TIMEOUT, lost=lambda _: None)
-            for loop, node in self._nodes.items()
-            if loop is not here
-        ]
-        if here in self._nodes:
-            await call(self._nodes[here])
-        for answer in afar:
-            await answer
-
-
-class _OtherNodes:
-    """The nodes of a supervisor but one; see :class:`supervisor.neighbours.Neighbours`."""
-
-    def __init__(self, supervisor: Supervisor, loop: asyncio.AbstractEventLoop) -> None:
-        self._supervisor = supervisor
-        self._loop = loop
-
-    def _others(self) -> Iterator[Node]:
-        return (node for node in self._supervisor.nodes if node.loop is not self._loop)
-
-    def connected(self, user: InboxUser) -> bool:
-        """Whether ``user`` has a connection at any of them."""
-        return any(node.registry.count_of_user(user) for node in self._others())
-
-    def in_room(self, user: Hashable, room: str) -> bool:
-        """Whether ``user`` is in ``room`` with a connection at any of them."""
-        return any(
-            room in connection.room_names
-            for node in self._others()
-            for connection in node.registry.of_user(user)
-        )
-
-    def arrived(self, messages: Sequence[InboxMessage]) -> None:
-        """Tell them of messages that were kept."""
-        for node in self._others():
-            node.delivery.post(partial(node.inboxes.arrived, messages))
-
-    def settled(self, user: InboxUser, ids: Collection[str]) -> None:
-        """Tell them of messages that are settled."""
-        for node in self._others():
-            node.delivery.post(partial(node.inboxes.settled, user, ids))
-
-
-def _ending(node: Node, connection: Connection, reason: ExitReason) -> Callable[[], None]:
-    return lambda: node.end(connection, reason)
+        check_running(self.state)
+        excluded = _NOBODY if exclude is None else self._nodes.ids_of(exclude)
+        return self._publisher.publication(room, data, key=key, exclude=excluded, ttl=ttl)

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from pipeline.runs import Run
-    from supervisor import Supervisor
-    from supervisor.feeds import KeptMessage
+    from supervisor import KeptMessage, Supervisor
 
 __all__ = ["ALERTS", "RUNS", "Journal", "forget", "log_room", "messages", "status_room", "values"]
 
