@@ -34,7 +34,7 @@ class Box:
         settled: Ids to be settled in the store.
         worn_out: Ids to be given up in the store.
         news: Ids of messages that are settled, which clients are to be told.
-        delivered: Deliveries to be counted in the store.
+        delivered: How often messages were delivered, of which the store is to be told.
         unread: Whether the store may have messages that were not offered to the machine.
         reading: Whether it is being asked for them.
         giving: Whether the machine is being asked what to give.
@@ -97,6 +97,10 @@ class Box:
             self.messages = held
             self.size = sum(len(message.payload) for message in held.values())
 
+    def count(self, id: str, deliveries: int) -> None:
+        """Have the store told that a message was delivered so often, or more."""
+        self.delivered[id] = max(deliveries, self.delivered.get(id, 0))
+
     @property
     def unsaved(self) -> bool:
         """Whether the store is to be told anything."""
@@ -112,20 +116,18 @@ class Box:
             ids = list(islice(self.settled, IDS))
             settled = await store.acknowledge(self.user, ids)
             _forget(self.settled, ids)
-            return Saved(settled, [])
+            return Saved(settled, [], {})
         if self.delivered:
-            ids = list(islice(self.delivered, IDS))
-            await store.delivered(ids)
-            for id in ids:
-                if self.delivered.get(id, 0) > 1:
-                    self.delivered[id] -= 1
-                else:
-                    self.delivered.pop(id, None)
-            return Saved([], [])
+            counts = dict(islice(self.delivered.items(), IDS))
+            await store.delivered(counts)
+            for id, count in counts.items():
+                if self.delivered.get(id) == count:  # not more often meanwhile
+                    del self.delivered[id]
+            return Saved([], [], counts)
         ids = list(islice(self.worn_out, IDS))
         buried = await store.bury(ids)
         _forget(self.worn_out, ids)
-        return Saved([message.id for message in buried], buried)
+        return Saved([message.id for message in buried], buried, {})
 
 
 class Saved(NamedTuple):
@@ -135,10 +137,12 @@ class Saved(NamedTuple):
     Attributes:
         settled: Ids that were pending, and are settled now.
         dead: Messages that were given up.
+        delivered: How often messages were delivered.
     """
 
     settled: list[str]
     dead: list[InboxMessage]
+    delivered: dict[str, int]
 
 
 def _forget(ids: dict[str, None], told: Iterable[str]) -> None:

@@ -15,7 +15,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 
@@ -258,6 +258,18 @@ class Inboxes:
         if credible and has_inbox(user):
             self._acknowledge(user, credible)
 
+    def delivered(self, user: InboxUser, counts: Mapping[str, int]) -> None:
+        """Another node says that these were delivered so often, and the store knows it."""
+        box = self._boxes.get(user)
+        if box is None:
+            return
+        for id, deliveries in counts.items():
+            if id in box.machine:
+                box.machine.delivered_elsewhere(id, deliveries)
+            elif box.reading:  # what is being read may be older
+                box.count(id, deliveries)
+        self._go_on(box)
+
     def settled(self, user: InboxUser, ids: Collection[str]) -> None:
         """Another node says that these are settled: give them to nobody."""
         box = self._boxes.get(user)
@@ -305,9 +317,8 @@ class Inboxes:
         if message.id in box.settled or message.id in box.worn_out:
             return
         expires = self._runtime.clock() + message.expires - self._wall_clock()
-        if box.machine.offer(
-            message.id, room=message.room, expires=expires, deliveries=message.deliveries
-        ):
+        deliveries = max(message.deliveries, box.delivered.get(message.id, 0))
+        if box.machine.offer(message.id, room=message.room, expires=expires, deliveries=deliveries):
             box.hold(message)
 
     def _go_on(self, box: Box) -> None:
@@ -324,8 +335,8 @@ class Inboxes:
                 self._give(box, giving)
         finally:
             box.giving = False
-        for id in machine.counted:
-            box.delivered[id] = box.delivered.get(id, 0) + 1
+        for id, deliveries in machine.counted.items():
+            box.count(id, deliveries)
         machine.counted.clear()
         if machine.dead:
             box.worn_out.update(dict.fromkeys(machine.dead))
@@ -537,7 +548,9 @@ class Inboxes:
             self._go_on(box)
 
     async def _save(self, box: Box) -> None:
-        settled, dead = await box.save(self._store)
+        settled, dead, delivered = await box.save(self._store)
+        if delivered:  # not before: who has read the old count hears of it, who reads finds it
+            self._neighbours.delivered(box.user, delivered)
         if settled:
             self._neighbours.settled(box.user, settled)
         if dead:

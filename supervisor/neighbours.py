@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Protocol
 
 from supervisor.inbox.base import InboxMessage, InboxUser
@@ -29,6 +29,10 @@ class Neighbours(Protocol):
         """Call :meth:`Inboxes.arrived` there."""
         ...
 
+    def delivered(self, user: InboxUser, counts: Mapping[str, int]) -> None:
+        """Call :meth:`Inboxes.delivered` there."""
+        ...
+
     def settled(self, user: InboxUser, ids: Collection[str]) -> None:
         """Call :meth:`Inboxes.settled` there."""
         ...
@@ -46,6 +50,9 @@ class Alone:
         return False
 
     def arrived(self, messages: Sequence[InboxMessage]) -> None:
+        """Do nothing."""
+
+    def delivered(self, user: InboxUser, counts: Mapping[str, int]) -> None:
         """Do nothing."""
 
     def settled(self, user: InboxUser, ids: Collection[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -47,6 +47,11 @@ class OtherNodes:
         """Tell them of messages that were kept."""
         for node in self:
             node.delivery.post(partial(node.inboxes.arrived, messages))
+
+    def delivered(self, user: InboxUser, counts: Mapping[str, int]) -> None:
+        """Tell them how often messages were delivered."""
+        for node in self:
+            node.delivery.post(partial(node.inboxes.delivered, user, counts))
 
     def settled(self, user: InboxUser, ids: Collection[str]) -> None:
         """Tell them of messages that are settled."""

@@ -76,7 +76,8 @@ class _Letter(Generic[R]):
         id: Its id.
         room: Who may have it: members of this room; None is everybody.
         expires: From then on it is not given any more.
-        deliveries: Rounds that have ended without an acknowledgement.
+        deliveries: Rounds that have ended without an acknowledgement, here or elsewhere.
+        round: Which delivery it is or was, if somebody has it; the first is 1.
         phase: Where it is.
         when: When its phase ends, in flight or resting.
         given: When its round began.
@@ -87,6 +88,7 @@ class _Letter(Generic[R]):
     room: Hashable | None
     expires: float
     deliveries: int
+    round: int
     phase: _Phase
     when: float
     given: float
@@ -129,7 +131,8 @@ class Redelivery(Generic[R]):
 
     Attributes:
         dead: Messages given up, for the dispatcher to take out.
-        counted: Messages of which a delivery was counted, each time; for the dispatcher, too.
+        counted: Messages of which a delivery was counted, and how many that makes; for the
+            dispatcher to take out, too.
         skipped: Rooms of messages that were not kept because nobody here is in those rooms; the
             dispatcher takes out those that it asks for again.
     """
@@ -150,7 +153,7 @@ class Redelivery(Generic[R]):
     def __init__(self, rules: RedeliveryRules, jitter: Callable[[], float]) -> None:
         self.rules = rules
         self.dead: list[str] = []
-        self.counted: list[str] = []
+        self.counted: dict[str, int] = {}
         self.skipped = NO_ROOMS
         self._jitter = jitter
         self._letters: dict[str, _Letter[R]] = {}  # in the order of put
@@ -237,12 +240,25 @@ class Redelivery(Generic[R]):
             self._remember(id)
             self.dead.append(id)
             return False
-        letter: _Letter[R] = _Letter(id, room, expires, deliveries, _Phase.QUEUED, 0.0, 0.0, {})
+        letter: _Letter[R] = _Letter(id, room, expires, deliveries, 0, _Phase.QUEUED, 0.0, 0.0, {})
         if not any(_may_have(state, letter) for state in self._receivers.values()):
             self.skipped |= {room}
             return False
         self._letters[id] = letter
         return True
+
+    def delivered_elsewhere(self, id: str, deliveries: int) -> None:
+        """
+        Another machine of the same user has counted deliveries of a message; the most counts.
+
+        What is in flight here at that time belongs to the last of them, if it is not a later one.
+        """
+        letter = self._letters.get(id)
+        if letter is None or deliveries <= letter.deliveries:
+            return
+        letter.deliveries = deliveries
+        if deliveries >= self.rules.max_deliveries:
+            self._give_up(letter)
 
     def settle(self, ids: Iterable[str]) -> list[str]:
         """Deliver these no more, whether they are here yet or not; return those that were."""
@@ -328,6 +344,7 @@ class Redelivery(Generic[R]):
             self._undo = (letter.phase, letter.when, dict(letter.holders))
             self._move(letter, _Phase.IN_FLIGHT)
             letter.given = now
+            letter.round = letter.deliveries + 1
             letter.when = now + self.rules.ack_wait
         letter.holders[receiver] = False
         return Giving(receiver, letter.id, counts)
@@ -346,8 +363,9 @@ class Redelivery(Generic[R]):
 
     def _count(self, letter: _Letter[R]) -> None:
         """A round has ended without an acknowledgement; give up after the last one."""
-        letter.deliveries += 1
-        self.counted.append(letter.id)
+        if letter.round > letter.deliveries:  # or else it was one with what was counted elsewhere
+            letter.deliveries = letter.round
+            self.counted[letter.id] = letter.deliveries
         if letter.deliveries >= self.rules.max_deliveries:
             self._give_up(letter)
 

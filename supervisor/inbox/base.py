@@ -2,13 +2,13 @@
 The port between a supervisor and what keeps messages until their user has acknowledged them.
 
 One inbox a user. A message is *pending* from :meth:`Inbox.put` until it is acknowledged, expires,
-or is given up as a *dead letter*. Who delivers, how often and when, is not decided here: the store
-counts deliveries, so that the count outlives the process.
+or is given up as a *dead letter*. Who delivers, how often and when, is not decided here: the store is
+told how often that was, so that the count outlives the process, and is one for all its loops.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeGuard
 
@@ -140,8 +140,15 @@ class Inbox(Protocol):
         """
         ...
 
-    async def delivered(self, ids: Collection[str]) -> None:
-        """Count one more delivery of each pending message of ``ids``; others do no harm."""
+    async def delivered(self, counts: Mapping[str, int]) -> None:
+        """
+        Say how often messages were delivered so far; of what several loops say the most counts.
+
+        Idempotent.
+
+        Args:
+            counts: Deliveries by id; ids that are not pending do no harm.
+        """
         ...
 
     async def acknowledge(self, user: InboxUser, ids: Collection[str]) -> list[str]:

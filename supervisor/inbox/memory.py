@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from supervisor.errors import StoreFull
@@ -108,14 +108,14 @@ class MemoryInbox:
                     found.append(kept.message)
         return found
 
-    async def delivered(self, ids: Collection[str]) -> None:
-        """Count a delivery of each; see :class:`supervisor.inbox.base.Inbox`."""
+    async def delivered(self, counts: Mapping[str, int]) -> None:
+        """Remember how often that was; see :class:`supervisor.inbox.base.Inbox`."""
         with self._lock:
-            for id in dict.fromkeys(ids):
+            for id, count in counts.items():
                 if id in self._users:
                     kept = self._boxes[self._users[id]][id]
-                    count = kept.message.deliveries + 1
-                    kept.message = replace(kept.message, deliveries=count)
+                    if count > kept.message.deliveries:
+                        kept.message = replace(kept.message, deliveries=count)
 
     async def acknowledge(self, user: InboxUser, ids: Collection[str]) -> list[str]:
         """Settle; see :class:`supervisor.inbox.base.Inbox`."""

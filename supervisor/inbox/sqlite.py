@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import sys
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -70,6 +70,8 @@ _INSERT = f"""
     INSERT INTO inbox (number, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO NOTHING
 """  # noqa: S608 - made of constants, like all that follow
+
+_DELIVERED = "UPDATE inbox SET deliveries = max(deliveries, ?) WHERE id = ? AND state = 0"
 
 _OVER = "UPDATE inbox SET state = ?, over = ? WHERE id = ? AND state = 0"
 
@@ -181,16 +183,14 @@ class SqliteInbox:
             pending, lambda memory: memory.pending(user, now=now, after=after, limit=limit)
         )
 
-    async def delivered(self, ids: Collection[str]) -> None:
-        """Count a delivery of each; see :class:`supervisor.inbox.base.Inbox`."""
-        keys = [(_bytes(id),) for id in dict.fromkeys(ids)]
+    async def delivered(self, counts: Mapping[str, int]) -> None:
+        """Remember how often that was; see :class:`supervisor.inbox.base.Inbox`."""
+        rows = [(count, _bytes(id)) for id, count in counts.items()]
 
         def delivered(connection: sqlite3.Connection) -> None:
-            connection.executemany(
-                "UPDATE inbox SET deliveries = deliveries + 1 WHERE id = ? AND state = 0", keys
-            )
+            connection.executemany(_DELIVERED, rows)
 
-        await self._write(delivered, lambda memory: memory.delivered(ids))
+        await self._write(delivered, lambda memory: memory.delivered(counts))
 
     async def acknowledge(self, user: InboxUser, ids: Collection[str]) -> list[str]:
         """Settle; see :class:`supervisor.inbox.base.Inbox`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,8 +111,18 @@ class Silent(MemoryInbox):
 class Careless(MemoryInbox):
     """Does not count deliveries."""
 
-    async def delivered(self, ids: Collection[str]) -> None:
+    async def delivered(self, counts: Mapping[str, int]) -> None:
         pass
+
+
+class Adding(MemoryInbox):
+    """Adds what it is told to what it knew."""
+
+    async def delivered(self, counts: Mapping[str, int]) -> None:
+        for id, count in counts.items():
+            if id in self._users:
+                before = self._boxes[self._users[id]][id].message.deliveries
+                await super().delivered({id: before + count})
 
 
 class Volatile(MemoryInbox):
@@ -149,6 +159,7 @@ class Cliquish(MemoryInbox):
         (Hoarding, "oldest go|kept again"),
         (Silent, "oldest go"),
         (Careless, "deliveries"),
+        (Adding, "deliveries"),
         (Volatile, "opened again"),
         (Final, "dead letter"),
         (Cliquish, "nothing|others stay"),

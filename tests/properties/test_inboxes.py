@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -57,10 +57,10 @@ class Latent(MemoryInbox):
         await self._nap()
         return found
 
-    async def delivered(self, ids: Collection[str]) -> None:
+    async def delivered(self, counts: Mapping[str, int]) -> None:
         async with self._writing:
             await self._nap()
-            await super().delivered(ids)
+            await super().delivered(counts)
 
     async def acknowledge(self, user: InboxUser, ids: Collection[str]) -> list[str]:
         async with self._writing:

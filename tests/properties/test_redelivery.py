@@ -135,6 +135,15 @@ class RedeliveryMachine(RuleBasedStateMachine):
             self.settle(list(self.pending)[which % len(self.pending)])
             self.pump()
 
+    @rule(which=WHICH, more=st.integers(0, 3))
+    def another_machine_counts(self, which: int, more: int) -> None:
+        if self.pending:
+            message = list(self.pending.values())[which % len(self.pending)]
+            most = self.limits.max_deliveries
+            message.deliveries = min(message.deliveries + more, most)
+            self.machine.delivered_elsewhere(message.id, message.deliveries)
+            self.pump()
+
     @rule(who=WHO)
     def get_full(self, who: int) -> None:
         receiver = self.who(who)
@@ -192,9 +201,10 @@ class RedeliveryMachine(RuleBasedStateMachine):
         self.machine.dead.clear()
 
     def count(self) -> None:
-        for id in self.machine.counted:
+        for id, deliveries in self.machine.counted.items():
             if id in self.pending:
-                self.pending[id].deliveries += 1
+                assert deliveries == self.pending[id].deliveries + 1
+                self.pending[id].deliveries = deliveries
         self.machine.counted.clear()
 
     def give(self, giving: Giving[Receiver]) -> None:
@@ -302,7 +312,7 @@ def test_what_nobody_acknowledges_dies(lives: list[float]) -> None:
             assert due is None or due > now
             now = end + 1 if due is None else due
         machine.gone(number, end)
-        deliveries += len(machine.counted)
+        deliveries = max([deliveries, *machine.counted.values()])
         machine.counted.clear()
 
     assert machine.dead == ["m"]

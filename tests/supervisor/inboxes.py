@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -72,9 +72,9 @@ class Moody(MemoryInbox):
         self._check()
         return await super().pending(user, now=now, after=after, limit=limit)
 
-    async def delivered(self, ids: Collection[str]) -> None:
+    async def delivered(self, counts: Mapping[str, int]) -> None:
         self._check()
-        await super().delivered(ids)
+        await super().delivered(counts)
 
     async def acknowledge(self, user: InboxUser, ids: Collection[str]) -> list[str]:
         self._check()
@@ -217,3 +217,7 @@ class House:
     def settled(self, user: InboxUser, ids: Collection[str]) -> None:
         for other in self.others:
             self.runtime.loop.call_soon(other.inboxes.settled, user, ids)
+
+    def delivered(self, user: InboxUser, counts: Mapping[str, int]) -> None:
+        for other in self.others:
+            self.runtime.loop.call_soon(other.inboxes.delivered, user, counts)

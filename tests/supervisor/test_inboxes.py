@@ -12,7 +12,7 @@ import pytest
 
 from actors.testing import settle
 from supervisor.errors import Drained, StoreUnavailable
-from supervisor.inbox.base import InboxMessage, Kept
+from supervisor.inbox.base import InboxMessage, InboxUser, Kept
 from supervisor.inbox.memory import MemoryInbox
 from supervisor.inbox.sqlite import SqliteInbox
 from supervisor.redelivery import RedeliveryRules
@@ -35,6 +35,19 @@ async def build() -> AsyncIterator[Build]:
     for house in made:
         await house.aclose()
         assert house.faults == []
+
+
+class Slow(MemoryInbox):
+    """A store that takes a while to bring what it has read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds = 0.0
+
+    async def pending(self, user: InboxUser, **arguments: Any) -> list[InboxMessage]:
+        found = await super().pending(user, **arguments)
+        await asyncio.sleep(self.seconds)
+        return found
 
 
 def ids(count: int, start: int = 0) -> list[str]:
@@ -623,6 +636,58 @@ async def test_nodes_share_a_user(build: Build) -> None:
     here.die(near)
     await here.inboxes.put([message("m2")])
     assert here.offline == there.offline == []
+
+
+async def test_nodes_share_a_delivery(build: Build) -> None:
+    """What clients of two have at the same time was delivered once: a round is one for all."""
+    store = MemoryInbox()
+    here, there = build(store), build(store)
+    here.others, there.others = [there], [here]
+    near, far = here.come(), there.come()
+
+    await here.inboxes.put([message("m0")])
+    await asyncio.sleep(40)
+    assert await here.pending() == {"m0": 1}
+    await asyncio.sleep(1_000)
+
+    assert near.got == far.got == ["m0"] * 10
+    assert [(each.id, each.deliveries) for each in here.offline + there.offline] == [("m0", 10)]
+    assert [each.deliveries for each in await store.dead()] == [10]
+
+
+async def test_nodes_share_the_count_of_deliveries(build: Build) -> None:
+    """However many nodes, no more deliveries one after the other than there may be."""
+    store = MemoryInbox()
+    rules = RedeliveryRules(ack_wait=1.0, backoff=(10.0,), max_deliveries=6)
+    here = build(store, rules=rules, jitter=lambda: 0.0)  # every 9 seconds
+    there = build(store, rules=rules, jitter=lambda: 0.5)  # every 11 seconds
+    here.others, there.others = [there], [here]
+    near, far = here.come(), there.come()
+
+    await here.inboxes.put([message("m0")])
+    await asyncio.sleep(200)
+
+    # at 0 together, then at 9, 11, 18, 22, 27
+    assert (len(near.got), len(far.got)) == (4, 3)
+    assert [(each.id, each.deliveries) for each in here.offline + there.offline] == [("m0", 6)]
+
+
+async def test_a_node_that_reads_what_another_counts_knows_the_count(build: Build) -> None:
+    """Although what it read is older than the count."""
+    store = Slow()
+    rules = RedeliveryRules(max_deliveries=2)
+    here, there = build(store, rules=rules), build(store, rules=rules)
+    here.others, there.others = [there], [here]
+    here.come()
+    await here.inboxes.put([message("m0")])
+    await asyncio.sleep(29.5)
+
+    store.seconds = 1.0  # it is read before the first delivery has ended, and comes afterwards
+    far = there.come()
+    await asyncio.sleep(32.0)
+
+    assert far.got == ["m0"]
+    assert [(each.id, each.deliveries) for each in await store.dead()] == [("m0", 2)]
 
 
 @pytest.mark.slow

@@ -108,3 +108,45 @@ def test_who_leaves_a_room_lets_go_of_its_messages() -> None:
     assert inbox.skipped == {"room"}
     inbox.joined("a", "room")
     assert inbox.offer("m", room="room", expires=NEVER, deliveries=1)
+
+
+def test_overlapping_deliveries_are_one() -> None:
+    """What is in flight when another machine counts a delivery belongs to that one."""
+    inbox = machine("a", max_deliveries=2)
+    inbox.offer("m", room=None, expires=NEVER)
+    take_all(inbox, 0)
+    inbox.written("a", "m")
+
+    inbox.delivered_elsewhere("m", 1)
+    assert take_all(inbox, 30) == []
+
+    assert inbox.counted == {}
+    assert inbox.dead == []
+    assert take_all(inbox, 35) == [("a", "m")]
+
+
+def test_deliveries_one_after_the_other_add_up() -> None:
+    """What is given after another machine has counted a delivery is the next one."""
+    inbox = machine("a", max_deliveries=2)
+    inbox.offer("m", room=None, expires=NEVER)
+
+    inbox.delivered_elsewhere("m", 1)
+    take_all(inbox, 0)
+    inbox.written("a", "m")
+    take_all(inbox, 30)
+
+    assert inbox.counted == {"m": 2}
+    assert inbox.dead == ["m"]
+
+
+def test_what_another_machine_gives_up_is_given_up() -> None:
+    """Nobody here is given it, whatever becomes of the other machine; an older count is none."""
+    inbox = machine("a", max_deliveries=2)
+    inbox.offer("m", room=None, expires=NEVER)
+
+    inbox.delivered_elsewhere("m", 2)
+    inbox.delivered_elsewhere("m", 1)
+
+    assert take_all(inbox, 0) == []
+    assert inbox.dead == ["m"]
+    assert not inbox.offer("m", room=None, expires=NEVER)

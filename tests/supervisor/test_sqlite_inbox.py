@@ -42,7 +42,7 @@ async def test_what_was_put_is_there_for_the_next_process(tmp_path: Path) -> Non
     inbox = SqliteInbox(tmp_path / "inbox.db")
     await inbox.open()
     await inbox.put([replace(MESSAGE, id=id) for id in "abc"], capacity=10)
-    await inbox.delivered(["a"])
+    await inbox.delivered({"a": 1})
     await inbox.acknowledge("ann", ["b"])
     await inbox.bury(["c"])
     await inbox.subscribe("alert:a", 7)
