@@ -2,7 +2,7 @@
 Write the pages of docs/reference/ that are made from code, so that they cannot be wrong.
 
 ``settings.md`` comes from the fields of :class:`supervisor.settings.Settings` and
-:class:`supervisor.policies.RoomPolicy` and the docstrings below them; ``api.md`` from the docstrings and signatures of what
+:class:`supervisor.room_policy.RoomPolicy` and the docstrings below them; ``api.md`` from the docstrings and signatures of what
 ``supervisor.__all__`` and ``actors.testing.__all__`` export. Both are read from the source, so
 that every Python and every pydantic makes the same pages.
 
@@ -27,7 +27,7 @@ import actors.errors
 import actors.testing
 import supervisor
 import supervisor.errors
-from supervisor.policies import RoomPolicy
+from supervisor.room_policy import RoomPolicy
 from supervisor.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,7 +7,7 @@ from collections.abc import Hashable
 
 from supervisor.errors import InvalidRoomName
 
-__all__ = ["MAX_ROOM_NAME", "RESERVED", "room_name"]
+__all__ = ["MAX_ROOM_NAME", "RESERVED", "has_control_characters", "room_name"]
 
 MAX_ROOM_NAME = 255
 """Characters that the name of a room may have."""
@@ -28,8 +28,13 @@ def room_name(name: Hashable) -> str:
         raise InvalidRoomName(f"a room is named by a str, not by {type(name).__name__}")
     if not 1 <= len(name) <= MAX_ROOM_NAME:
         raise InvalidRoomName(f"a room name has 1 to {MAX_ROOM_NAME} characters, not {len(name)}")
-    if not name.isprintable() and any(unicodedata.category(c) in {"Cc", "Cs"} for c in name):
+    if has_control_characters(name):
         raise InvalidRoomName(f"a room name has no control characters: {name[:40]!r}")
     if name.startswith(RESERVED):
         raise InvalidRoomName(f"room names that begin with {RESERVED!r} are reserved: {name!r}")
     return name
+
+
+def has_control_characters(text: str) -> bool:
+    """Whether there are any in ``text``, or halves of surrogate pairs."""
+    return not text.isprintable() and any(unicodedata.category(c) in {"Cc", "Cs"} for c in text)

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic_core import InitErrorDetails
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -25,8 +27,8 @@ from pydantic_settings import (
 
 from actors.overflow import Overflow
 from supervisor.errors import SettingsError
-from supervisor.policies import RoomPolicy, check_patterns, policy_fields, policy_place
-from supervisor.validation import Count, Place, Seconds, explain, listed, no_flag, unknown
+from supervisor.policies import PolicyTables, policy_fields, policy_place
+from supervisor.validation import Count, Place, Seconds, explain, listed, no_flag, problem, unknown
 
 __all__ = ["Settings"]
 
@@ -40,6 +42,12 @@ _STORES = (
     "memory:// or sqlite:///PATH, such as sqlite:///feeds.db in the working directory "
     "or sqlite:////var/lib/feeds.db"
 )
+
+_NO_MORE_THAN = (
+    ("mailbox_bytes", "room_mailbox_bytes", "a room has to hold the largest message"),
+    ("inbox_window", "inbox_capacity", "what is under way counts as waiting"),
+)
+"""Settings of which the first may be as large as the second, and why."""
 
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), BeforeValidator(no_flag)]
 
@@ -73,7 +81,7 @@ class Settings(BaseSettings):
     what it should keep raises ``StoreUnavailable``. ``memory``: rooms go on in memory, and lose with
     the process what they took meanwhile. Readiness is false with both until it is repaired."""
 
-    rooms: dict[str, RoomPolicy] = {}
+    rooms: PolicyTables = {}
     """What rooms keep and give up, by pattern of their names, in which ``*`` stands for any
     characters; the first that matches wins. A room that none matches is an ``event`` room. From one
     source as a whole; in the environment as JSON. See [Rooms](#rooms)."""
@@ -86,8 +94,8 @@ class Settings(BaseSettings):
     """What a full mailbox gives up: ``drop_oldest``, ``drop_newest``, ``disconnect``, or with
     ``block`` nothing: the room, and who publishes there, wait for the slowest client."""
     block_timeout: Seconds = 5.0
-    """Longest time that a room waits for a client without space, with ``block``; then the client
-    is closed with 3008."""
+    """Longest time that a room waits for a client without space, with the overflow ``block`` only;
+    then the client is closed with 3008."""
     slow_share: Share = 0.75
     """Share of ``mailbox_messages`` and ``mailbox_bytes`` above which a client lags; more than 0,
     at most 1. Of a slow client no more than this is kept waiting."""
@@ -102,7 +110,8 @@ class Settings(BaseSettings):
     """Largest message that a session takes from a client; a larger one closes it with 1009."""
 
     inbox_window: Count = 16
-    """Important messages that are with one user at a time without an acknowledgement."""
+    """Important messages that are with one user at a time without an acknowledgement; at most
+    ``inbox_capacity``."""
     ack_wait: Seconds = 30.0
     """Time that a user has to acknowledge an important message before it is sent again."""
     max_deliveries: Count = 10
@@ -180,29 +189,13 @@ class Settings(BaseSettings):
     @classmethod
     def _only_known_stores(cls, value: str) -> str:
         path = value.removeprefix("sqlite:///")
-        is_path = path.strip("/") and not path.endswith("/") and not set(path) & set("?#")
+        is_path = path.strip("/") and not path.endswith("/") and not set(path) & set("?#\0")
         is_path = is_path and not path.startswith(":")  # SQLite's own words, such as :memory:
         if value == "memory://" or (path != value and is_path):
             return value
         if value.startswith(("redis://", "rediss://")):
             raise ValueError(f"redis comes with a later version; this one has {_STORES}")
         raise ValueError(f"must be {_STORES}")
-
-    @field_validator("rooms")
-    @classmethod
-    def _patterns_that_match(cls, value: dict[str, RoomPolicy]) -> dict[str, RoomPolicy]:
-        check_patterns(value)
-        return value
-
-    @field_validator("room_mailbox_bytes")
-    @classmethod
-    def _room_for_any_message(cls, value: int, info: ValidationInfo) -> int:
-        largest = info.data.get("mailbox_bytes", 1)
-        if value < largest:
-            raise ValueError(
-                f"must be at least mailbox_bytes, {largest}: a room has to hold the largest message"
-            )
-        return value
 
     @field_validator("broker")
     @classmethod
@@ -230,6 +223,36 @@ class Settings(BaseSettings):
                     "without a path, or scheme://*.domain for its subdomains, or * for all"
                 )
         return value
+
+    @model_validator(mode="after")
+    def _settings_that_go_together(self) -> Self:
+        """Refuse what means nothing beside another setting, by the name of one that was set."""
+        problems = [*self._bounds_that_exclude_each_other(), *self._timeouts_without_blocking()]
+        if problems:
+            raise ValidationError.from_exception_data("settings", problems)
+        return self
+
+    def _bounds_that_exclude_each_other(self) -> Iterator[InitErrorDetails]:
+        for lower, upper, why in _NO_MORE_THAN:
+            least, most = getattr(self, lower), getattr(self, upper)
+            if least > most and lower in self.model_fields_set:
+                yield problem(f"must be at most {upper}, {most}: {why} (it was {least})", lower)
+            elif least > most:
+                yield problem(f"must be at least {lower}, {least}: {why} (it was {most})", upper)
+
+    def _timeouts_without_blocking(self) -> Iterator[InitErrorDetails]:
+        if self.overflow is Overflow.BLOCK:
+            return
+        only, here = (
+            "is for the overflow 'block' only",
+            f"the setting overflow, {self.overflow.value!r}",
+        )
+        for pattern, policy in self.rooms.items():
+            if policy.block_timeout is not None and policy.overflow is None:
+                yield problem(f"{only}; here it is {here}", "rooms", pattern, "block_timeout")
+        waits = self.block_timeout != type(self).model_fields["block_timeout"].default
+        if waits and all(policy.overflow is not Overflow.BLOCK for policy in self.rooms.values()):
+            yield problem(f"{only}, and no room has it: see {here}, and rooms", "block_timeout")
 
     @classmethod
     def settings_customise_sources(

@@ -1,7 +1,7 @@
 """
 What a setting may be, and how one that is impossible is explained.
 
-For :mod:`supervisor.settings` and :mod:`supervisor.policies`. Every explanation begins with the
+For :mod:`supervisor.settings` and :mod:`supervisor.room_policy`. Every explanation begins with the
 name of the setting and says what is allowed.
 """
 
@@ -35,7 +35,7 @@ def no_flag(value: object) -> object:
 
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(no_flag)]
-Count = Annotated[int, Field(ge=1), BeforeValidator(no_flag)]
+Count = Annotated[int, Field(ge=1, lt=1 << 63), BeforeValidator(no_flag)]  # SQLite has 64 bits
 
 
 def explain(

@@ -145,6 +145,10 @@ class = "log"
 """
 
 
+LOG = {"class": "log"}
+"""The table of a log."""
+
+
 def test_rooms_are_policies_by_pattern() -> None:
     """Arguments give them as they are, or as tables."""
     policy = RoomPolicy.log(history_size=10)
@@ -198,10 +202,13 @@ def test_rooms_come_from_one_source(toml: WriteToml, monkeypatch: pytest.MonkeyP
         ({"log:*": {"class": "log", "overflow": "conflate"}}, 'rooms."log:*".overflow: must be '),
         ({"log:*": {"on_gap": "close"}}, 'rooms."log:*".on_gap: rooms of the class event have'),
         ({"log:*": 3}, 'rooms."log:*": Input should be '),
-        ({"": {}}, 'rooms."": a pattern has '),
-        ({"$sys": {}}, 'rooms."$sys": room names that begin with'),
-        ({"x" * 256: {}}, f'rooms."{"x" * 256}": a room name has at most 255'),
-        ({"*": {}, "log:*": {}}, 'rooms."log:*": never used: the earlier pattern "*" matches'),
+        ({"log:*": {}}, 'rooms."log:*": the table is empty; set its class, '),
+        ({"log:*": {"feed": "log"}}, 'rooms."log:*": unknown setting feed; did you mean class?'),
+        ({"log:*": {"type": "log"}}, 'rooms."log:*".type: unknown setting; did you mean class?'),
+        ({"": LOG}, 'rooms."": a pattern has '),
+        ({"$sys": LOG}, 'rooms."$sys": room names that begin with'),
+        ({"x" * 256: LOG}, f'rooms."{"x" * 256}": a room name has at most 255'),
+        ({"*": LOG, "log:*": LOG}, 'rooms."log:*": never used: the earlier pattern "*" matches'),
     ],
 )
 def test_an_impossible_room_is_an_error(rooms: dict[str, object], told: str) -> None:
@@ -237,6 +244,7 @@ def test_errors_of_rooms_and_others_are_told_at_once(
     ("name", "value", "allowed"),
     [
         ("max_connections", 0, "greater than or equal to 1"),
+        ("max_connections", 2**63, "less than 9223372036854775808"),
         ("max_connections", -5, "greater than or equal to 1"),
         ("max_connections", 1.5, "integer"),
         ("max_connections", "many", "integer"),
@@ -270,6 +278,8 @@ def test_errors_of_rooms_and_others_are_told_at_once(
         ("max_deliveries", 0, "greater than or equal to 1"),
         ("important_expires", 0, "greater than 0"),
         ("inbox_capacity", 0, "greater than or equal to 1"),
+        ("inbox_capacity", 15, r"at least inbox_window, 16: .*\(it was 15\)"),
+        ("inbox_window", 1001, r"at most inbox_capacity, 1000: .*\(it was 1001\)"),
         ("rooms", ["log:*"], "dictionary"),
         ("allowed_origins", "https://a.example", "list"),
         ("allowed_origins", ["a.example"], "scheme://host"),
@@ -281,6 +291,8 @@ def test_errors_of_rooms_and_others_are_told_at_once(
         ("allowed_origins", ["https://*."], r"scheme://\*.domain"),
         ("allowed_origins", ["https://a.*.example"], r"scheme://\*.domain"),
         ("room_mailbox_bytes", 1 << 19, "at least mailbox_bytes, 1048576"),
+        ("mailbox_bytes", 1 << 27, "at most room_mailbox_bytes, 67108864"),
+        ("block_timeout", 3, "'block' only, and no room has it: .*overflow, 'drop_oldest'"),
         ("config", 3, "path"),
     ],
 )
@@ -290,6 +302,53 @@ def test_an_impossible_value_is_an_error(name: str, value: object, allowed: str)
         Settings(**{name: value})
 
     assert str(error.value).startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"overflow": "block", "block_timeout": 3},
+        {"block_timeout": 3, "rooms": {"chat:*": {"overflow": "block"}}},
+        {"block_timeout": 3, "rooms": {"log:*": {"class": "log", "overflow": "block"}}},
+        {"overflow": "block", "rooms": {"chat:*": {"block_timeout": 3}}},
+        {"block_timeout": 5.0},
+    ],
+)
+def test_a_time_to_wait_is_for_rooms_that_block(settings: dict[str, Any]) -> None:
+    """All of them, or those of one pattern; the default may be said anywhere."""
+    assert Settings(**settings).block_timeout in {3.0, 5.0}
+
+
+def test_an_event_room_that_does_not_block_has_no_time_to_wait() -> None:
+    """Its own would mean nothing where the setting ``overflow`` is another."""
+    rooms = {"chat:*": {"block_timeout": 3}}
+    told = (
+        "rooms.\"chat:*\".block_timeout: is for the overflow 'block' only; here it is the setting "
+    )
+
+    with pytest.raises(SettingsError) as error:
+        Settings(rooms=rooms, overflow="disconnect")
+
+    assert str(error.value) == f"{told}overflow, 'disconnect'"
+
+
+def test_of_two_settings_that_exclude_each_other_one_that_was_set_is_named(
+    toml: WriteToml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With where it comes from; nobody finds a default in a file."""
+    toml("inbox_capacity = 10")
+    with pytest.raises(
+        SettingsError, match=r"^inbox_capacity \(from the TOML file\): must be at l"
+    ):
+        Settings()
+
+    monkeypatch.setenv("WSUPERVISOR_INBOX_WINDOW", "20")
+    with pytest.raises(
+        SettingsError, match=r"^inbox_window \(from WSUPERVISOR_INBOX_WINDOW\): .*10"
+    ):
+        Settings()
+
+    assert Settings(inbox_window=10).inbox_capacity == 10
 
 
 @pytest.mark.parametrize(
@@ -393,8 +452,10 @@ def test_json_of_the_environment_is_explained(monkeypatch: pytest.MonkeyPatch) -
         Settings()
 
 
-@pytest.mark.parametrize("url", ["sqlite:///:memory:", "sqlite:///x.db?mode=ro", "sqlite:///a#b"])
+@pytest.mark.parametrize(
+    "url", ["sqlite:///:memory:", "sqlite:///x.db?mode=ro", "sqlite:///a#b", "sqlite:///\0"]
+)
 def test_what_sqlite_would_make_of_a_path_is_no_path(url: str) -> None:
-    """A file of that name would be made, and be a surprise."""
+    """A file of that name would be made, and be a surprise; or none can be."""
     with pytest.raises(SettingsError, match="history: must be memory://"):
         Settings(history=url)
