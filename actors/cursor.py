@@ -14,6 +14,8 @@ place is remembered. Pages begin small and grow as long as the socket takes all 
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from actors.exits import CloseCode, Ending, ExitReason
@@ -75,11 +77,13 @@ class Cursor(Generic[M]):
         "_join",
         "_notices",
         "_page",
+        "_pulls",
         "_reading",
         "_reason",
         "_replay",
         "_reread",
         "_step",
+        "_taken",
         "_unread",
         "after",
         "member",
@@ -108,7 +112,9 @@ class Cursor(Generic[M]):
         self._conceded = 0  # what was lost before a snapshot: that is of no use to anybody
         self._unread = False  # whether the store has to say what is kept
         self._notices: list[Notice] = []
-        self._page: list[Publication] = []
+        self._page: Sequence[Publication] = ()
+        self._taken = 0  # of the page
+        self._pulls = 0  # of the page to be pulled in all: what is not routed yet comes live
         self._step = 1  # pulls that a page is read for
         self._reading: Job | None = None
         self._reread: Timer | None = None
@@ -156,9 +162,9 @@ class Cursor(Generic[M]):
         """Return what comes next; see :class:`actors.interfaces.Source`."""
         feed = self._feed
         while not (self._dropped or self._reading or self._reread or self._drain):
-            if self._page:
-                publications = up_to(self._page[:PULL_MESSAGES], PULL_BYTES)
-                self._page = self._page[len(publications) :]
+            if self._taken < self._pulls:
+                publications = self._next_of_page()
+                self._taken += len(publications)
             elif self._doubtful:
                 self._read()
                 return None
@@ -184,7 +190,7 @@ class Cursor(Generic[M]):
 
     def stalled(self) -> None:
         """Let go of all but the place; see :class:`actors.interfaces.Source`."""
-        self._page = []
+        self._hold((), 0)
         self._step = 1
 
     def last_words(self) -> tuple[Frame, ...]:
@@ -216,7 +222,7 @@ class Cursor(Generic[M]):
     def drop(self) -> None:
         """End: the member is live again, or the room has ended."""
         self._dropped = True
-        self._page = []
+        self._hold((), 0)
         self._stop_reading()
         if self._join is not None:
             self._join.settle(False)
@@ -288,8 +294,8 @@ class Cursor(Generic[M]):
         lost = min(page.lost, feed.routed)  # what is not routed yet will come live
         if lost > max(self.after, self._conceded) and not self._skip_to(lost):
             return
-        self._page = [each for each in page.publications if each.position.offset <= feed.routed]
-        if not self._page and self.after < feed.routed:
+        self._hold(page.publications, _count_up_to(feed.routed, page.publications))
+        if not self._pulls and self.after < feed.routed:
             if not feed.compact:
                 self._failed(LookupError(f"messages after {self.after} are kept, but not found"))
                 return
@@ -300,9 +306,21 @@ class Cursor(Generic[M]):
         if page.ended and page.top.offset == feed.routed:
             feed.finish()  # perhaps nobody came to say so
         self.member.resume(self)
-        if self._page:  # the socket is held back by something else: keep what is pulled at once
-            self._page = up_to(self._page[:PULL_MESSAGES], PULL_BYTES)
+        if self._taken < self._pulls:  # the socket is held back by something else
+            pulled_at_once = self._next_of_page()
+            self._hold(pulled_at_once, len(pulled_at_once))
             self._step = 1
+
+    def _hold(self, page: Sequence[Publication], pulls: int) -> None:
+        """Hold a page, of which so many are to be pulled."""
+        self._page = page
+        self._taken = 0
+        self._pulls = pulls
+
+    def _next_of_page(self) -> list[Publication]:
+        """Return what is pulled at once of the page."""
+        stop = min(self._pulls, self._taken + PULL_MESSAGES)
+        return up_to(list(self._page[self._taken : stop]), PULL_BYTES)
 
     def _exists(self, top: Position) -> bool:
         """Judge the place that was asked for by where the store stands; return whether it exists."""
@@ -367,6 +385,13 @@ class Cursor(Generic[M]):
             self.start()
 
         self._reread = feed.runtime.call_later(float(self._failures), again)
+
+
+def _count_up_to(offset: int, publications: Sequence[Publication]) -> int:
+    """Return how many of ``publications`` are at or before an offset."""
+    if not publications or publications[-1].position.offset <= offset:
+        return len(publications)
+    return bisect_right(publications, offset, key=lambda each: each.position.offset)
 
 
 class _Drain(FlushLatch):

@@ -7,8 +7,8 @@ What was published as ``str`` or ``bytes`` is kept as it is, everything else as 
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable
-from typing import TypeVar
+from collections.abc import Hashable, Sequence
+from typing import TypeVar, overload
 
 from actors.feed import Feed
 from actors.interfaces import FaultReporter, HistoryPage, Member, RoomListener
@@ -20,7 +20,7 @@ from actors.publications import Publication
 from actors.replay import Replay
 from actors.runtime import Runtime
 from supervisor.codecs.json import JsonCodec
-from supervisor.history.base import Entry, History
+from supervisor.history.base import Entry, History, Record
 from supervisor.inbox.base import Inbox
 from supervisor.policies import RoomPolicies, RoomPolicy
 
@@ -117,13 +117,43 @@ class StoredRoom:
         """Return messages after ``after``."""
         page = await self._history.read(self._room, after=after, limit=limit, size=size)
         state = page.state
-        of_frame, codec, room, epoch = (
-            Publication.of_frame,
-            self._codec,
-            self._room,
-            state.top.epoch,
-        )
-        publications = [
+        publications = _Publications(page.records, self._room, state.top.epoch, self._codec)
+        return HistoryPage(publications, state.top, state.lost, state.ended)
+
+
+class _Publications(Sequence[Publication]):
+    """
+    Records of a room as publications, which are made when they are taken out.
+
+    A page that was made at once would have the garbage collector look at all objects of the process
+    every few pages, for nothing: most of a page goes to its socket within a turn.
+    """
+
+    __slots__ = ("_codec", "_epoch", "_records", "_room")
+
+    def __init__(self, records: list[Record], room: str, epoch: str, codec: JsonCodec) -> None:
+        self._records = records
+        self._room = room
+        self._epoch = epoch
+        self._codec = codec
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @overload
+    def __getitem__(self, place: int) -> Publication: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Publication]: ...
+
+    def __getitem__(self, place: int | slice) -> Publication | list[Publication]:
+        if isinstance(place, slice):
+            return self._made(self._records[place])
+        return self._made([self._records[place]])[0]
+
+    def _made(self, records: list[Record]) -> list[Publication]:
+        of_frame, room, epoch, codec = Publication.of_frame, self._room, self._epoch, self._codec
+        return [
             of_frame(
                 None if removed else Frame(payload, encoded=encoded),
                 codec,
@@ -134,9 +164,8 @@ class StoredRoom:
                 removed=removed,
                 expires=expires,
             )
-            for offset, _, payload, encoded, key, removed, expires in page.records
+            for offset, _, payload, encoded, key, removed, expires in records
         ]
-        return HistoryPage(publications, state.top, state.lost, state.ended)
 
 
 def decoded(frame: Frame) -> object:

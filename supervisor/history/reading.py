@@ -3,6 +3,8 @@ What reads rooms in a SQLite file: for :mod:`supervisor.history.sqlite`.
 
 A page is read as one row of JSON, made by SQLite: each step of a statement hands the lock that
 Python's threads share to another thread and back, and a row for each record would be a step each.
+It is read by columns, a list each: a list for each record would have the garbage collector look at
+every object of the process once in a few pages.
 """
 
 from __future__ import annotations
@@ -113,11 +115,12 @@ def read_page(
         count = _fitting(json.loads(found), asked)
     if not count:
         return Page([], state, bool(there))
-    (found,) = connection.execute(
-        "SELECT json_group_array(json_array(offset, time,"  # noqa: S608 - constants
-        f" CASE WHEN {expired} THEN {REMOVED | TOMBSTONE} ELSE flags END,"
-        f" CASE WHEN {expired} OR flags & 8 THEN NULL ELSE expires END, key,"
-        f" CASE WHEN {expired} THEN '' WHEN flags & 4 THEN hex(payload) ELSE payload END))"
+    columns = connection.execute(
+        "SELECT json_group_array(offset), json_group_array(time),"  # noqa: S608 - constants
+        f" json_group_array(CASE WHEN {expired} THEN {REMOVED | TOMBSTONE} ELSE flags END),"
+        f" json_group_array(CASE WHEN {expired} OR flags & 8 THEN NULL ELSE expires END),"
+        f" json_group_array(key), json_group_array(CASE WHEN {expired} THEN ''"
+        " WHEN flags & 4 THEN hex(payload) ELSE payload END)"
         f" FROM (SELECT * FROM history_records WHERE {which} ORDER BY {order} LIMIT {count})",
         values,
     ).fetchone()
@@ -134,7 +137,9 @@ def read_page(
                 None if expires is None else expires / 1e6,
             ),
         )
-        for offset, time, flags, expires, key, payload in json.loads(found)
+        for offset, time, flags, expires, key, payload in zip(
+            *map(json.loads, columns), strict=True
+        )
     ]
     return Page(records, state, count < there)
 

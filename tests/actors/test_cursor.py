@@ -116,7 +116,7 @@ async def test_a_stalled_socket_keeps_no_page(runtime: Runtime) -> None:
     await settle()
 
     cursor = room.feed._cursors[connection]
-    assert cursor._page == []
+    assert not cursor._page
     assert connection.statistics().depth == 0
 
 
