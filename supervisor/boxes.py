@@ -1,12 +1,13 @@
 """
 What a node holds of the inbox of one user: a part of it, and what the store is to be told.
 
-Used by :mod:`supervisor.inboxes` alone, which decides when.
+Made by :mod:`supervisor.inboxes`; given out by :mod:`supervisor.dispatch`, and kept in agreement with the
+store by :mod:`supervisor.bookkeeping`, which decide when.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from itertools import islice
 from typing import NamedTuple
 
@@ -85,17 +86,56 @@ class Box:
         has_space = 2 * len(machine) <= machine.rules.held and self.size < HELD_SIZE
         return self.unread and has_space and bool(machine.receivers)
 
-    def hold(self, message: InboxMessage) -> None:
-        """Remember what the machine has taken."""
-        self.messages[message.id] = message
-        self.size += len(message.payload)
+    def joined(self, connection: Connection, room: Hashable) -> None:
+        """Let ``connection`` have what is for ``room``; what was passed over is asked for again."""
+        self.machine.joined(connection, room)
+        if room in self.machine.skipped:
+            self.machine.skipped -= {room}
+            self.unread = True
 
-    def let_go(self) -> None:
-        """Forget what the machine does not hold any more."""
+    def offer(self, message: InboxMessage, expires: float) -> None:
+        """
+        Have the machine deliver ``message``, unless it is here, or is over as far as is known here.
+
+        Args:
+            message: The caller has looked whether there is space for it.
+            expires: When it does, by the machine's clock.
+        """
+        if message.id in self.settled or message.id in self.worn_out:
+            return
+        deliveries = max(message.deliveries, self.delivered.get(message.id, 0))
+        if self.machine.offer(
+            message.id, room=message.room, expires=expires, deliveries=deliveries
+        ):
+            self.messages[message.id] = message
+            self.size += len(message.payload)
+
+    def forget(self, ids: Iterable[str]) -> None:
+        """Deliver these no more: they are settled. Clients that had them are to be told."""
+        for id in ids:
+            self.worn_out.pop(id, None)
+            self.delivered.pop(id, None)
+        self.news += self.machine.settle(ids)
+
+    def collect(self) -> None:
+        """Take over from the machine what the store is to be told, and let go of what it has."""
+        machine = self.machine
+        for id, deliveries in machine.counted.items():
+            self.count(id, deliveries)
+        machine.counted.clear()
+        self.worn_out.update(dict.fromkeys(machine.dead))
+        self.news += machine.dead
+        machine.dead.clear()
         if len(self.messages) > len(self.machine):
             held = {id: self.messages[id] for id in self.messages if id in self.machine}
             self.messages = held
             self.size = sum(len(message.payload) for message in held.values())
+
+    def stop_timer(self) -> None:
+        """Do not look at the machine any more."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
     def count(self, id: str, deliveries: int) -> None:
         """Have the store told that a message was delivered so often, or more."""
@@ -115,7 +155,7 @@ class Box:
         if self.settled:
             ids = list(islice(self.settled, IDS))
             settled = await store.acknowledge(self.user, ids)
-            _forget(self.settled, ids)
+            _drop(self.settled, ids)
             return Saved(settled, [], {})
         if self.delivered:
             counts = dict(islice(self.delivered.items(), IDS))
@@ -126,7 +166,7 @@ class Box:
             return Saved([], [], counts)
         ids = list(islice(self.worn_out, IDS))
         buried = await store.bury(ids)
-        _forget(self.worn_out, ids)
+        _drop(self.worn_out, ids)
         return Saved([message.id for message in buried], buried, {})
 
 
@@ -145,6 +185,6 @@ class Saved(NamedTuple):
     delivered: dict[str, int]
 
 
-def _forget(ids: dict[str, None], told: Iterable[str]) -> None:
+def _drop(ids: dict[str, None], told: Iterable[str]) -> None:
     for id in told:
         ids.pop(id, None)

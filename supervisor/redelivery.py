@@ -2,8 +2,8 @@
 Redelivery: what a user is given out of an inbox, to whom, when, and how often.
 
 A pure machine for one user. It knows no event loop, no store and no payloads: the dispatcher
-(:mod:`supervisor.inboxes`) tells it who comes and goes and what there is to deliver, and it says
-what to give and when to look again. Where a message is::
+(:mod:`supervisor.dispatch`) and :mod:`supervisor.inboxes` tell it who comes and goes and what there is
+to deliver, and it says what to give and when to look again. Where a message is::
 
     QUEUED ──given──▶ IN_FLIGHT ──ack wait over──▶ RESTING ──backoff over──▶ DUE
       ▲                │   │ ▲                        │                      │
