@@ -143,11 +143,17 @@ class Place:
             oldest = ".".join(map(str, OLDEST_SQLITE))
             raise StoreUnavailable(f"SQLite is {sqlite3.sqlite_version}; {oldest} is needed")
         directory = self._path.parent
-        if not directory.is_dir():
-            problem = "is not a directory" if directory.exists() else "does not exist: make it"
-            raise StoreUnavailable(f"{self._path} cannot be opened: {directory} {problem}")
-        if self._path.exists() and not self._path.is_file():
-            raise StoreUnavailable(f"{self._path} is not a file")
+        try:
+            if not directory.is_dir():
+                problem = "is not a directory" if directory.exists() else "does not exist: make it"
+                raise StoreUnavailable(f"{self._path} cannot be opened: {directory} {problem}")
+            if self._path.exists() and not self._path.is_file():
+                raise StoreUnavailable(f"{self._path} is not a file")
+        except OSError as error:
+            raise StoreUnavailable(
+                f"{self._path} cannot be opened: {error.strerror}; check the permissions of its"
+                " directory and of those above"
+            ) from error
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -156,8 +162,8 @@ class Place:
             file = path.open("ab")
         except OSError as error:
             raise StoreUnavailable(
-                f"{path} cannot be written: {error.strerror}; the directory of the database must"
-                " be writable"
+                f"{path} cannot be written: {error.strerror}; this file and the directory of the"
+                " database must be writable"
             ) from error
         with file:
             if not _lock(file):
