@@ -64,8 +64,8 @@ class Supervisor:
         on_join: Called with connection and room, once a membership.
         on_leave: Called with connection and room, once a membership.
         on_close: Called with a :class:`~supervisor.registry.ClosedConnection`, once a connection.
-        on_offline: Called with an :class:`~supervisor.important.ImportantMessage` whose user is not
-            connected when it is sent, and with one that was given up.
+        on_offline: Called with an :class:`~supervisor.important.ImportantMessage` that no connection
+            of its user may be given when it is sent, and with one that was given up.
         arguments: Settings by name.
 
     Attributes:
