@@ -16,9 +16,8 @@ text of an exception, never by what a web framework's flags say.
 It is a machine of plain calls: what has to wait waits in the transport, which calls back.
 It is never restarted, because its client comes back by itself.
 
-A client that does not keep up has an *episode*: from its first loss, or from when too much waits for
-it, until nothing waits. Within one it may be slow (:mod:`actors.slow_rule`), and its mailbox is
-squeezed as long as it is. Who keeps up has none, and pays for none.
+A client that does not keep up has an *episode* (:mod:`actors.episode`): from its first loss, or from
+when too much waits for it, until nothing waits. Who keeps up has none, and pays for none.
 """
 
 from __future__ import annotations
@@ -31,6 +30,8 @@ from enum import IntEnum
 from typing import TypeVar
 
 from actors.actor import Actor
+from actors.deadline import Deadline
+from actors.episode import Episode
 from actors.errors import MailboxClosed, MailboxFull, TransportClosed
 from actors.exits import CloseCode, Ending, ExitReason
 from actors.interfaces import ConnectionListener, Encoder, Source, Transport
@@ -38,8 +39,6 @@ from actors.mailbox import Mailbox, MailboxStatistics
 from actors.messages import Chunk
 from actors.overflow import DropReason, Offer
 from actors.receipts import FlushLatch
-from actors.slow_rule import SlowRule, Turn
-from actors.timers import Timer
 
 __all__ = ["LOST", "ConnectionActor", "ConnectionState", "Patience"]
 
@@ -83,33 +82,6 @@ class Patience:
     slow: float = 5.0
 
 
-class _Episode:
-    """
-    What is known of a client that does not keep up, until nothing waits for it.
-
-    Attributes:
-        dropped: Messages lost since it began.
-        slow: Whether its client was found to be slow, which is told once.
-        above: Whether the mailbox was above its soft bounds when that was looked at last.
-        rule: Decides whether the client is slow; None while there is nothing to remember.
-        timer: Looks again; it may ring in vain, so that not every rise makes one.
-    """
-
-    __slots__ = ("above", "dropped", "rule", "slow", "timer")
-
-    def __init__(self) -> None:
-        self.dropped = 0
-        self.slow = False
-        self.above = False
-        self.rule: SlowRule | None = None
-        self.timer: Timer | None = None
-
-    @property
-    def matters(self) -> bool:
-        """Whether there is anything to remember."""
-        return bool(self.dropped or self.slow or self.rule or self.timer)
-
-
 class ConnectionActor(Actor[Chunk]):
     """
     One socket.
@@ -134,7 +106,6 @@ class ConnectionActor(Actor[Chunk]):
     __slots__ = (
         "_close_sent",
         "_deadline",
-        "_due",
         "_episode",
         "_in_flight",
         "_landing_latches",
@@ -142,7 +113,6 @@ class ConnectionActor(Actor[Chunk]):
         "_listener",
         "_patience",
         "_pulls_next",
-        "_rings",
         "_silent",
         "_sources",
         "_transport",
@@ -175,14 +145,12 @@ class ConnectionActor(Actor[Chunk]):
         self._listener = listener
         self._patience = patience
         self._in_flight: Chunk | None = None  # what the transport holds back
-        self._due: float | None = None  # deadline of what is in flight, then of the close
-        self._deadline: Timer | None = None  # looks whether that has passed
-        self._rings = 0.0  # when it looks
+        self._deadline: Deadline | None = None  # of what is in flight, then of the close
         self._close_sent = False
         self._silent = False
         self._latches: list[FlushLatch] | None = None  # of what waits
         self._landing_latches: list[FlushLatch] | None = None  # of what is in flight
-        self._episode: _Episode | None = None  # of a client that does not keep up
+        self._episode: Episode | None = None  # of a client that does not keep up
         self._sources: deque[Source] | None = None  # what it pulls from when nothing else waits
         self._pulls_next = False  # whether it is their turn, although something waits
 
@@ -298,15 +266,18 @@ class ConnectionActor(Actor[Chunk]):
         else:
             self.cell.mailbox.close(DropReason.SEND_FAILED)
             self._tell_latches(False)
-        self._set_deadline(self._patience.close)
-        if self._in_flight is None:
-            self._advance()
+        try:
+            if self._in_flight is None:
+                self._advance()
+        finally:
+            self._close_in_time()
 
     def behind(self, seconds: float) -> bool:
         """Whether the transport has held one chunk back for longer than ``seconds``."""
-        if self._in_flight is None or self._due is None:
+        deadline = self._deadline
+        if self._in_flight is None or deadline is None or deadline.due is None:
             return False
-        return self.cell.runtime.clock() - (self._due - self.send_timeout) > seconds
+        return self.cell.runtime.clock() - (deadline.due - self.send_timeout) > seconds
 
     def when_flushed(self, latch: FlushLatch) -> bool:
         """
@@ -418,8 +389,8 @@ class ConnectionActor(Actor[Chunk]):
         chunk, self._in_flight = self._in_flight, None
         assert chunk is not None
         self.written += chunk.count
-        if self.state is ConnectionState.OPEN:
-            self._due = None
+        if self.state is ConnectionState.OPEN and self._deadline is not None:
+            self._deadline.due = None
         if self._landing_latches is not None:
             latches, self._landing_latches = self._landing_latches, None
             for latch in latches:
@@ -477,6 +448,11 @@ class ConnectionActor(Actor[Chunk]):
         source.stalled()
         return False
 
+    def _close_in_time(self) -> None:
+        """Give up later, if the transport is not done with already, as most are."""
+        if self.state is not ConnectionState.CLOSED:
+            self._set_deadline(self._patience.close)
+
     def _close_transport(self) -> None:
         assert self.reason is not None
         if self._close_sent:
@@ -529,7 +505,6 @@ class ConnectionActor(Actor[Chunk]):
         if self.state is ConnectionState.CLOSED:
             return
         self.state = ConnectionState.CLOSED
-        self._due = None
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
@@ -566,66 +541,42 @@ class ConnectionActor(Actor[Chunk]):
         if reason in LOST:
             self.lost += chunk.count
         elif self.state is ConnectionState.OPEN:
-            if self._episode is None:
-                self._episode = _Episode()
-            begins = not self._episode.dropped
-            self._episode.dropped += chunk.count
+            episode = self._episode
+            if episode is None:
+                episode = self._begin_episode()
+            begins = not episode.dropped
+            episode.dropped += chunk.count
             if begins:
                 self._tell(self._listener.connection_lagging, reason)
 
     def _look(self) -> None:
-        """
-        Ask the rule whether the client is slow, or keeps up again, and do what follows from it.
-
-        It has to be asked when the mailbox has come above its soft bounds or is above them no more,
-        after something was taken in an episode, and when the rule wants to look again.
-        """
+        """Look at the episode, one that begins by this too; see :meth:`Episode.look` for when."""
         if self.state is not ConnectionState.OPEN:
             return
-        mailbox = self.cell.mailbox
-        above = mailbox.above_soft
         episode = self._episode
         if episode is None:
-            if not above:
+            if not self.cell.mailbox.above_soft:
                 return
-            episode = self._episode = _Episode()
-        episode.above = above
-        if above and episode.rule is None:
-            episode.rule = SlowRule(self._patience.slow)
-        if episode.rule is not None:
-            self._judge(episode, episode.rule)
-        if self._episode is episode and not episode.matters:
-            self._episode = None
-
-    def _judge(self, episode: _Episode, rule: SlowRule) -> None:
-        runtime = self.cell.runtime
-        mailbox = self.cell.mailbox
-        now = runtime.clock()
-        turn = rule.look(above=episode.above, below_half=mailbox.below_half, now=now)
-        if turn is Turn.SLOW:
-            self._squeeze(episode)
-        elif turn is Turn.KEEPS_UP:
-            mailbox.relax()
-        if self._episode is not episode:  # whoever was told of a loss has ended it
-            return
-        if rule.over:
-            episode.rule = None
-        elif rule.look_at is not None and episode.timer is None:
-            episode.timer = runtime.call_later(rule.look_at - now, self._look_again)
-
-    def _look_again(self) -> None:
-        assert self._episode is not None  # which takes its timer with it
-        self._episode.timer = None
-        self._look()
-
-    def _squeeze(self, episode: _Episode) -> None:
-        """Keep no more for a slow client than the soft bounds allow, or end it."""
-        if not episode.slow:
-            episode.slow = True
-            self._tell(self._listener.connection_slow, self.statistics())
-        if self._episode is episode and self.cell.mailbox.squeeze():
+            episode = self._begin_episode()
+        if episode.look():
             text = f"too much waited for {self._patience.slow:.3g} s"
             self.close(ExitReason(Ending.SLOW, CloseCode.SLOW, text))
+        elif self._episode is episode and not episode.matters:
+            self._episode = None
+
+    def _begin_episode(self) -> Episode:
+        cell = self.cell
+        episode = self._episode = Episode(
+            cell.mailbox,
+            cell.runtime,
+            self._patience.slow,
+            on_slow=self._slow,
+            on_time=self._look,
+        )
+        return episode
+
+    def _slow(self) -> None:
+        self._tell(self._listener.connection_slow, self.statistics())
 
     def _end_episode(self) -> None:
         """Nothing waits any more: who keeps up has the bounds that its mailbox was made with."""
@@ -634,38 +585,17 @@ class ConnectionActor(Actor[Chunk]):
         if episode.dropped or episode.slow:
             self._tell(self._listener.connection_caught_up, episode.dropped)
 
-    def _drop_episode(self) -> _Episode:
+    def _drop_episode(self) -> Episode:
         episode, self._episode = self._episode, None
         assert episode is not None
-        if episode.timer is not None:
-            episode.timer.cancel()
+        episode.end()
         return episode
 
     def _set_deadline(self, seconds: float) -> None:
-        """
-        Give up in ``seconds``.
-
-        A timer that is on its way already will do: it looks at :attr:`_due` when it rings. So
-        a client that is slow all the time does not make a timer for each message.
-        """
-        runtime = self.cell.runtime
-        self._due = runtime.clock() + seconds
-        if self._deadline is not None:
-            if self._rings <= self._due:
-                return
-            self._deadline.cancel()
-        self._rings = self._due
-        self._deadline = runtime.call_later(seconds, self._look_at_deadline)
-
-    def _look_at_deadline(self) -> None:
-        self._deadline = None
-        if self._due is None:
-            return
-        remaining = self._due - self.cell.runtime.clock()
-        if remaining <= 0:
-            self._missed_deadline()
-        else:
-            self._set_deadline(remaining)
+        """Give up in ``seconds``."""
+        if self._deadline is None:
+            self._deadline = Deadline(self.cell.runtime, self._missed_deadline)
+        self._deadline.set(seconds)
 
 
 def _take_joined(mailbox: Mailbox[Chunk]) -> Chunk | None:

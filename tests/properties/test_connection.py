@@ -412,7 +412,7 @@ class ConnectionMachine(RuleBasedStateMachine):
             self.above_since = now
 
         squeezed = mailbox._squeezed
-        slow = episode is not None and episode.rule is not None and episode.rule.slow
+        slow = episode is not None and episode._rule is not None and episode._rule.slow
         assert squeezed == slow
         if squeezed:
             assert episode is not None
