@@ -1,4 +1,4 @@
-"""A runtime for each test, and what it reports."""
+"""A runtime for each test, what it reports, and a socket."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import pytest
 
 from actors.exits import ExitReason
 from actors.runtime import Runtime
+from actors.testing import FakeTransport
+from tests.actors.recording import ConnectionLog
 
 Exits = list[tuple[str, ExitReason]]
 Faults = list[tuple[str, BaseException]]
@@ -37,3 +39,15 @@ async def runtime(exits: Exits, faults: Faults) -> AsyncIterator[Runtime]:
     assert runtime.actors == 0
     assert runtime.jobs == 0
     assert faults == []
+
+
+@pytest.fixture
+def transport() -> FakeTransport:
+    """Return a socket that takes everything."""
+    return FakeTransport()
+
+
+@pytest.fixture
+def log() -> ConnectionLog:
+    """Return a listener of connections."""
+    return ConnectionLog()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from typing import Any
 
-from actors.connection import ConnectionActor, Patience
-from actors.exits import ExitReason
+from actors.connection import ConnectionActor, ConnectionState, Patience
+from actors.exits import CloseCode, Ending, ExitReason
 from actors.interfaces import Encoder, Member, Source
 from actors.mailbox import Mailbox, MailboxStatistics
 from actors.messages import Chunk, Frame, Message, Question
@@ -15,6 +16,8 @@ from actors.runtime import Runtime
 from actors.testing import FakeTransport, TextEncoder
 
 __all__ = [
+    "GONE",
+    "LEFT",
     "MAILBOX_OVERFLOWS",
     "TEXT",
     "ConnectionLog",
@@ -24,7 +27,12 @@ __all__ = [
     "RoomLog",
     "chunk",
     "connect",
+    "stall",
+    "state",
 ]
+
+LEFT = ExitReason(Ending.LEFT, CloseCode.NORMAL, "bye")
+GONE = ExitReason(Ending.DISCONNECTED, CloseCode.GOING_AWAY)
 
 TEXT = TextEncoder()
 """One encoder, as members are grouped by it."""
@@ -146,6 +154,22 @@ def connect(
     mailbox = Mailbox[Chunk](capacity, max_bytes, overflow, slow_share=slow_share)
     runtime.spawn(connection, mailbox, name=f"connection {identity}")
     return connection
+
+
+def stall(
+    runtime: Runtime, transport: FakeTransport, log: ConnectionLog | None = None, **settings: Any
+) -> ConnectionActor:
+    """Return a connection whose socket holds back the chunk "held"."""
+    connection = connect(runtime, transport, log, **settings)
+    transport.stalled = True
+    assert connection.deliver(chunk("held")) is Offer.ACCEPTED
+    assert not connection.ready
+    return connection
+
+
+def state(connection: ConnectionActor) -> ConnectionState:
+    """Return the state it is in now, which type checkers cannot know."""
+    return connection.state
 
 
 class FakeMember:
