@@ -28,6 +28,7 @@ from pydantic_settings import (
 from actors.overflow import Overflow
 from supervisor.errors import SettingsError
 from supervisor.policies import PolicyTables, policy_fields, policy_place
+from supervisor.room_names import has_control_characters
 from supervisor.validation import Count, Place, Seconds, explain, listed, no_flag, problem, unknown
 
 __all__ = ["Settings"]
@@ -189,8 +190,9 @@ class Settings(BaseSettings):
     @classmethod
     def _only_known_stores(cls, value: str) -> str:
         path = value.removeprefix("sqlite:///")
-        is_path = path.strip("/") and not path.endswith("/") and not set(path) & set("?#\0")
+        is_path = path.strip("/") and not path.endswith("/") and not set(path) & set("?#")
         is_path = is_path and not path.startswith(":")  # SQLite's own words, such as :memory:
+        is_path = is_path and not has_control_characters(path)  # a line end that came along
         if value == "memory://" or (path != value and is_path):
             return value
         if value.startswith(("redis://", "rediss://")):

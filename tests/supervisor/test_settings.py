@@ -453,7 +453,14 @@ def test_json_of_the_environment_is_explained(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(
-    "url", ["sqlite:///:memory:", "sqlite:///x.db?mode=ro", "sqlite:///a#b", "sqlite:///\0"]
+    "url",
+    [
+        "sqlite:///:memory:",
+        "sqlite:///x.db?mode=ro",
+        "sqlite:///a#b",
+        "sqlite:///\0",
+        "sqlite:///x.db\n",
+    ],
 )
 def test_what_sqlite_would_make_of_a_path_is_no_path(url: str) -> None:
     """A file of that name would be made, and be a surprise; or none can be."""
