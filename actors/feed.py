@@ -398,12 +398,12 @@ class Feed(Generic[M]):
         """
         self._routing = False
         after = self.routed
-        for publication in publications:
-            if publication.ended:
-                self.ended = True
-            else:
-                self.tail.append(publication)
-        self.routed = publications[-1].position.offset
+        newest = publications[-1]
+        self.routed = newest.position.offset
+        if newest.ended:  # and alone: it shares no chunk
+            self.ended = True
+        else:
+            self.tail.extend(publications)
         self._chunks.clear()
         for member in behind:
             self.fall_behind(member, after)

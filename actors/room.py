@@ -287,8 +287,9 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
         if feed is not None:
             self._fan_out = fan_out
             feed.begin_routing()
-            for tally in fan_out.tallies:  # those behind read it
-                tally[Offer.ACCEPTED] += self.membership.behind
+            if self.membership.behind:
+                for tally in fan_out.tallies:  # those behind read it
+                    tally[Offer.ACCEPTED] += self.membership.behind
         for encoder, members in self.membership.groups():
             try:
                 chunk = self._encode(fan_out.batch, encoder)

@@ -21,6 +21,9 @@ TAIL_MESSAGES = 1024
 TAIL_BYTES = 1 << 20
 """Bytes that a tail holds at most, but always one message."""
 
+_SHARE = 16
+"""The part of its messages or bytes that a full tail of a log loses at once."""
+
 
 class Tail(Protocol):
     """
@@ -34,8 +37,8 @@ class Tail(Protocol):
     start: int
     expires: float
 
-    def append(self, publication: Publication) -> None:
-        """Add the newest message; the oldest go when there are too many."""
+    def extend(self, publications: list[Publication]) -> None:
+        """Add the newest messages, in order; the oldest go when there are too many."""
         ...
 
     def after(self, offset: int, *, limit: int, size: int) -> list[Publication]:
@@ -59,26 +62,35 @@ class LogTail:
         self._items: list[Publication] = []
         self._size = 0
 
-    def append(self, publication: Publication) -> None:
-        """Add the newest message; see :class:`Tail`."""
+    def extend(self, publications: list[Publication]) -> None:
+        """Add the newest messages; see :class:`Tail`."""
         items = self._items
-        items.append(publication)
-        self._size += publication.size
-        if len(items) >= 2 * TAIL_MESSAGES or self._size > 2 * TAIL_BYTES:
+        items += publications
+        self._size += sum([publication.size for publication in publications])
+        if len(items) > TAIL_MESSAGES or self._size > TAIL_BYTES:
             self._trim()
 
     def _trim(self) -> None:
-        """Drop the older half: one by one, a list would move all the others each time."""
+        """
+        Drop the oldest, several at a time: each time a list moves all the others.
+
+        Not too many, either: the garbage collector comes where more is made than let go of, and
+        does not take into account what many at once were let go of before.
+        """
         items = self._items
-        kept = size = 0
-        while kept < min(TAIL_MESSAGES, len(items)):
-            size += items[-1 - kept].size
-            if size > TAIL_BYTES and kept:
-                break
-            kept += 1
-        del items[: len(items) - kept]
-        self._size = sum(item.size for item in items)
-        self.start = items[0].position.offset - 1
+        messages, size = TAIL_MESSAGES, TAIL_BYTES
+        if len(items) > messages:
+            messages -= messages // _SHARE
+        if self._size > size:
+            size -= size // _SHARE
+        dropped = 0
+        last = len(items) - 1
+        while dropped < last and (len(items) - dropped > messages or self._size > size):
+            self._size -= items[dropped].size
+            dropped += 1
+        if dropped:
+            self.start = items[dropped - 1].position.offset
+            del items[:dropped]
 
     def after(self, offset: int, *, limit: int, size: int) -> list[Publication]:
         """Return what came after ``offset``; see :class:`Tail`."""
@@ -97,8 +109,12 @@ class CompactTail:
         self._items: dict[Hashable, Publication] = {}
         self._size = 0
 
-    def append(self, publication: Publication) -> None:
-        """Add the newest message, and drop the older one of its key; see :class:`Tail`."""
+    def extend(self, publications: list[Publication]) -> None:
+        """Add the newest messages, and drop the older ones of their keys; see :class:`Tail`."""
+        for publication in publications:
+            self._append(publication)
+
+    def _append(self, publication: Publication) -> None:
         items = self._items
         key = publication.key if publication.key is not None else publication.position
         older = items.pop(key, None)

@@ -19,7 +19,7 @@ from actors.overflow import DropReason
 from actors.positions import Position
 from actors.publications import Publication
 from actors.receipts import Receipt
-from supervisor.errors import InvalidPublication, StoreFull, StoreUnavailable
+from supervisor.errors import AppendRefused, InvalidPublication, StoreFull, StoreUnavailable
 from supervisor.feeds import decoded, entry_of
 from supervisor.history.base import Appended
 from supervisor.losses import Losses
@@ -182,15 +182,12 @@ class Publisher:
             lambda appended: self._route(publication, appended),
         )
         deadline = time.monotonic() + self._settings.publish_timeout
-        while True:
-            try:
-                self._append(publication, policy, idempotency_key, expect_offset, pending.done)
-                break
-            except StoreFull:
-                if time.monotonic() >= deadline:
-                    raise
-                await asyncio.sleep(FULL_PAUSE)  # a commit or two: the publisher is held back
-        appended = await pending.outcome(max(FULL_PAUSE, deadline - time.monotonic()))
+        appended = await _when_space(
+            lambda: self._append(publication, policy, idempotency_key, expect_offset, pending.done),
+            deadline,
+        )
+        if appended is None:
+            appended = await pending.outcome(max(FULL_PAUSE, deadline - time.monotonic()))
         if appended.repeated:
             return Receipt(position=appended.position, repeated=True)
         publication.position = appended.position
@@ -220,7 +217,13 @@ class Publisher:
             else:
                 self._refused(room, policy, outcome)
 
-        self._append(publication, policy, idempotency_key, None, done)
+        try:
+            appended = self._append(publication, policy, idempotency_key, None, done)
+        except AppendRefused as refusal:
+            self._refused(room, policy, refusal)
+        else:
+            if appended is not None:
+                self._route(publication, appended)
 
     async def send_important(
         self,
@@ -315,10 +318,11 @@ class Publisher:
         idempotency_key: str | None,
         expect_offset: int | None,
         done: Callable[[Appended | Exception], None],
-    ) -> None:
+    ) -> Appended | None:
+        """Append; return what became of it, or None if ``done`` is told."""
         room = publication.room
         assert isinstance(room, str)  # no other room has a policy
-        self._history.append_nowait(
+        return self._history.append(
             room,
             entry_of(publication, self._codec),
             policy.retention,
@@ -361,6 +365,17 @@ class Publisher:
         publication.ended = True
         await self._broker.publish(room, publication)
         return position
+
+
+async def _when_space(append: Callable[[], Appended | None], deadline: float) -> Appended | None:
+    """Append; as long as too much waits for the store, wait until ``deadline`` for space."""
+    while True:
+        try:
+            return append()
+        except StoreFull:
+            if time.monotonic() >= deadline:
+                raise
+            await asyncio.sleep(FULL_PAUSE)  # a commit or two: the publisher is held back
 
 
 def _check_append(idempotency_key: object, expect_offset: object) -> None:

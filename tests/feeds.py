@@ -32,6 +32,7 @@ from supervisor.errors import StoreUnavailable
 from supervisor.feeds import StoredRoom
 from supervisor.history.base import Entry, Retention
 from supervisor.history.memory import MemoryHistory
+from supervisor.testing import append_to
 from tests.actors.recording import FakeMember, RoomLog
 
 __all__ = ["JSON", "ROOM", "WORDS", "Keeper", "Kept", "Reader", "Viewer", "Words"]
@@ -121,7 +122,7 @@ class Keeper:
             assert frame is not None
             publication.expires = expires
             entry = Entry(frame.payload, frame.encoded, key, False, expires)
-        appended = await self.history.append(ROOM, entry, self.retention)
+        appended = await append_to(self.history, ROOM, entry, self.retention)
         publication.position = appended.position
         epoch, offset = appended.position
         self.kept.setdefault(epoch, {})[offset] = publication

@@ -219,36 +219,7 @@ class History(Protocol):
         """Write what waits, and close. Idempotent; may be opened again."""
         ...
 
-    async def append(
-        self,
-        room: str,
-        entry: Entry,
-        retention: Retention,
-        *,
-        durability: Durability = "written",
-        idempotency_key: str | None = None,
-        expect_offset: int | None = None,
-    ) -> Appended:
-        """
-        Append, unless it is a repetition.
-
-        Args:
-            room: Its name.
-            entry: What.
-            retention: What the room keeps from now on.
-            durability: When to return.
-            idempotency_key: The same key within :data:`IDEMPOTENCY_PERIOD` appends once.
-            expect_offset: Offset that the room must be at.
-
-        Raises:
-            OffsetConflict: If the room is elsewhere; it says where.
-            LogEnded: If the room has ended.
-            StoreFull: If too much waits to be written.
-            StoreUnavailable: If the store has failed.
-        """
-        ...
-
-    def append_nowait(
+    def append(
         self,
         room: str,
         entry: Entry,
@@ -258,22 +229,29 @@ class History(Protocol):
         idempotency_key: str | None = None,
         expect_offset: int | None = None,
         then: Callable[[Appended | Exception], None],
-    ) -> None:
+    ) -> Appended | None:
         """
-        Append without waiting, from any thread.
+        Append, unless it is a repetition; never waits, from any thread.
 
         Args:
-            room: As in :meth:`append`, and so for the rest.
+            room: Its name.
             entry: What.
             retention: What the room keeps from now on.
-            durability: When to call ``then``.
-            idempotency_key: See :meth:`append`.
-            expect_offset: See :meth:`append`.
-            then: Called once, from whatever thread, in the order of the appends to a room: with
-                what became of it, or with what :meth:`append` would have raised. Must not raise.
+            durability: When it is done.
+            idempotency_key: The same key within :data:`IDEMPOTENCY_PERIOD` appends once.
+            expect_offset: Offset that the room must be at.
+            then: Called once when it is done, unless that was so at once: from whatever thread,
+                with what became of it, or with what is raised otherwise. The appends to a room are
+                told in their order. Must neither wait nor raise.
+
+        Returns:
+            What became of it, if that is known at once; None if ``then`` is told.
 
         Raises:
-            StoreFull: If too much waits to be written.
+            OffsetConflict: If the room is elsewhere; it says where.
+            LogEnded: If the room has ended.
+            StoreFull: If too much waits to be written; only raised, never told.
+            StoreUnavailable: If the store has failed, or is not open.
         """
         ...
 

@@ -9,14 +9,13 @@ records of a room lie is said in :mod:`supervisor.history.room`.
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 
 from actors.positions import NOWHERE, Position
-from supervisor.errors import AppendRefused, LogEnded, OffsetConflict
+from supervisor.errors import LogEnded, OffsetConflict
 from supervisor.history.base import (
     PAGE_BYTES,
     PAGE_RECORDS,
@@ -39,8 +38,6 @@ SWEEP_ROOMS = 32
 
 _new = tuple.__new__  # a named tuple's own constructor costs twice as much
 
-Then = Callable[[Appended | Exception], None]
-
 
 class MemoryHistory:
     """
@@ -58,8 +55,6 @@ class MemoryHistory:
         self._rooms: dict[str, Room] = {}
         self._round: deque[Room] = deque()
         self._appends = 0
-        self._replies: deque[tuple[Then, Appended | Exception]] = deque()
-        self._replying = False
 
     @property
     def healthy(self) -> bool:
@@ -72,7 +67,7 @@ class MemoryHistory:
     async def aclose(self) -> None:
         """Do nothing."""
 
-    async def append(
+    def append(
         self,
         room: str,
         entry: Entry,
@@ -81,45 +76,14 @@ class MemoryHistory:
         durability: Durability = "written",
         idempotency_key: str | None = None,
         expect_offset: int | None = None,
+        then: Callable[[Appended | Exception], None],
     ) -> Appended:
-        """Append; never suspends. See :class:`supervisor.history.base.History`."""
+        """Append; done when it returns. See :class:`supervisor.history.base.History`."""
         self._lock.acquire()  # half of what `with` costs
         try:
             return self._append(room, entry, retention, idempotency_key, expect_offset)
         finally:
             self._lock.release()
-
-    def append_nowait(
-        self,
-        room: str,
-        entry: Entry,
-        retention: Retention,
-        *,
-        durability: Durability = "written",
-        idempotency_key: str | None = None,
-        expect_offset: int | None = None,
-        then: Then,
-    ) -> None:
-        """
-        Append; see :class:`supervisor.history.base.History`.
-
-        ``then`` is called before this returns, unless another thread is calling others: it goes on
-        with this one.
-        """
-        outcome: Appended | Exception
-        self._lock.acquire()
-        try:
-            try:
-                outcome = self._append(room, entry, retention, idempotency_key, expect_offset)
-            except AppendRefused as error:
-                outcome = error
-            if self._replying:
-                self._replies.append((then, outcome))
-                return
-            self._replying = True
-        finally:
-            self._lock.release()
-        self._reply(then, outcome)
 
     async def read(
         self,
@@ -220,25 +184,3 @@ class MemoryHistory:
             if room.forgotten or self._find(room.name, now) is None:
                 continue
             self._round.append(room)
-
-    def _reply(self, then: Then, outcome: Appended | Exception) -> None:
-        """
-        Tell ``outcome``, then what waits to be told meanwhile: in order, and without the lock.
-
-        One thread at a time does, for all: two would overtake each other.
-        """
-        while True:
-            try:
-                then(outcome)
-            except Exception:  # noqa: BLE001 - the others must still be told
-                threading.excepthook(
-                    threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread()))
-                )
-            self._lock.acquire()
-            try:
-                if not self._replies:
-                    self._replying = False
-                    return
-                then, outcome = self._replies.popleft()
-            finally:
-                self._lock.release()

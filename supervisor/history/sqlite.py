@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from actors.positions import Position
-from supervisor.errors import StoreUnavailable
+from supervisor.errors import AppendRefused, StoreUnavailable
 from supervisor.history.base import (
     PAGE_BYTES,
     PAGE_RECORDS,
@@ -42,7 +42,6 @@ from supervisor.sqlite import CAPACITY, CAPACITY_BYTES, DEADLINE, LastStop, Sqli
 __all__ = ["SqliteHistory"]
 
 T = TypeVar("T")
-Then = Callable[[Appended | Exception], None]
 
 
 class SqliteHistory:
@@ -113,7 +112,7 @@ class SqliteHistory:
         """Write what waits, and close the file."""
         await self._file.aclose()
 
-    async def append(
+    def append(
         self,
         room: str,
         entry: Entry,
@@ -122,31 +121,9 @@ class SqliteHistory:
         durability: Durability = "written",
         idempotency_key: str | None = None,
         expect_offset: int | None = None,
-    ) -> Appended:
-        """Append; see :class:`supervisor.history.base.History`."""
-        work = Append(
-            room,
-            entry,
-            retention,
-            durability=durability,
-            idempotency_key=idempotency_key,
-            expect_offset=expect_offset,
-        )
-        appended: Appended = await self._file.write(work)
-        return appended
-
-    def append_nowait(
-        self,
-        room: str,
-        entry: Entry,
-        retention: Retention,
-        *,
-        durability: Durability = "written",
-        idempotency_key: str | None = None,
-        expect_offset: int | None = None,
-        then: Then,
+        then: Callable[[Appended | Exception], None],
     ) -> None:
-        """Append; see :class:`supervisor.history.base.History`."""
+        """Append; told by the writer's thread. See :class:`supervisor.history.base.History`."""
         work = Append(
             room,
             entry,
@@ -262,17 +239,22 @@ class SqliteHistory:
 def _in_memory(memory: MemoryHistory, work: Work) -> Any:
     """Return the outcome of a work."""
     if isinstance(work, Append):
-        outcomes: list[Appended | Exception] = []
-        memory.append_nowait(
-            work.room,
-            work.entry,
-            work.retention,
-            idempotency_key=work.idempotency_key,
-            expect_offset=work.expect_offset,
-            then=outcomes.append,
-        )
-        return outcomes[0]
+        try:
+            return memory.append(
+                work.room,
+                work.entry,
+                work.retention,
+                idempotency_key=work.idempotency_key,
+                expect_offset=work.expect_offset,
+                then=_nobody,
+            )
+        except AppendRefused as refusal:
+            return refusal
     return _at_once(memory.end(work.room))
+
+
+def _nobody(_: object) -> None:
+    """Be told of what is known already."""
 
 
 def _at_once(coroutine: Coroutine[Any, Any, T]) -> T:

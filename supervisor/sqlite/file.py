@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from supervisor.errors import StoreFull, StoreUnavailable
+from supervisor.errors import StoreUnavailable
 from supervisor.sqlite.failures import too_slow
 from supervisor.sqlite.jobs import Call, Job, answer, apply_each, refuse, wake
 from supervisor.sqlite.opening import LastStop, Place
@@ -191,14 +191,10 @@ class SqliteFile(Generic[J]):
 
         Raises:
             StoreFull: If too much waits already.
+            StoreUnavailable: If the file is not open.
         """
         job.reply = then
-        try:
-            self._put(job)
-        except StoreFull:
-            raise
-        except StoreUnavailable as error:
-            then(error)
+        self._put(job)
 
     async def call(self, function: Callable[[sqlite3.Connection], T], size: int = 0) -> T:
         """Write with a :class:`Call`; for files whose jobs are applied by :func:`apply_each`."""

@@ -7,7 +7,7 @@ that does not.
 """
 
 from supervisor.testing.brokers import BrokerNodeProbe, check_broker
-from supervisor.testing.histories import check_history
+from supervisor.testing.histories import append_to, check_history
 from supervisor.testing.inboxes import check_inbox
 
-__all__ = ["BrokerNodeProbe", "check_broker", "check_history", "check_inbox"]
+__all__ = ["BrokerNodeProbe", "append_to", "check_broker", "check_history", "check_inbox"]

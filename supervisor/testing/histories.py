@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 from actors.positions import NOWHERE, Position
-from supervisor.errors import LogEnded, OffsetConflict
+from supervisor.errors import AppendRefused, LogEnded, OffsetConflict
 from supervisor.history.base import (
     IDEMPOTENCY_PERIOD,
     PAGE_BYTES,
     PAGE_RECORDS,
     Appended,
+    Durability,
     Entry,
     History,
     Page,
@@ -24,7 +25,7 @@ from supervisor.history.base import (
     RoomState,
 )
 
-__all__ = ["check_history"]
+__all__ = ["append_to", "check_history"]
 
 REPLY_TIMEOUT = 5.0
 """Seconds after which an outcome that was not told is missed."""
@@ -91,6 +92,56 @@ async def check_history(make_history: _MakeHistory, *, durable: bool = False) ->
             await timed(history, clock)
 
 
+async def append_to(
+    history: History,
+    room: str,
+    entry: Entry,
+    retention: Retention,
+    *,
+    durability: Durability = "written",
+    idempotency_key: str | None = None,
+    expect_offset: int | None = None,
+) -> Appended:
+    """
+    Append, and wait until that is done; see :meth:`supervisor.history.base.History.append`.
+
+    Cancelling undoes nothing.
+
+    Raises:
+        OffsetConflict, LogEnded, StoreFull, StoreUnavailable: As the history does.
+        AssertionError: If nothing is told.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Appended] = loop.create_future()
+
+    def settle(outcome: Appended | Exception) -> None:
+        if done.done():
+            return  # nobody waits any more
+        if isinstance(outcome, Exception):
+            done.set_exception(outcome)
+        else:
+            done.set_result(outcome)
+
+    def then(outcome: Appended | Exception) -> None:
+        with suppress(RuntimeError):  # the loop was closed
+            loop.call_soon_threadsafe(settle, outcome)
+
+    at_once = history.append(
+        room,
+        entry,
+        retention,
+        durability=durability,
+        idempotency_key=idempotency_key,
+        expect_offset=expect_offset,
+        then=then,
+    )
+    if at_once is not None:
+        return at_once
+    answered, _ = await asyncio.wait([done], timeout=REPLY_TIMEOUT)
+    assert answered, f"an append is told what became of it; not so within {REPLY_TIMEOUT} s"
+    return done.result()
+
+
 async def _counts_from_one(history: History) -> None:
     first = await _append(history, "a", "1")
     second = await _append(history, "a", "2", durability="memory")
@@ -119,7 +170,7 @@ async def _keeps_what_was_appended(history: History, clock: _Clock) -> None:
         Entry("", key="ü", removed=True),
     ]
     for number, entry in enumerate(entries, 1):
-        await history.append("a/ü:1", entry, _ALL)
+        await append_to(history, "a/ü:1", entry, _ALL)
         clock.now += 0.25
         records = (await history.read("a/ü:1")).records
         assert len(records) == number, f"what was appended is there at once: {records}"
@@ -231,7 +282,7 @@ async def _keeps_a_size(history: History) -> None:
     for letter in "abcde":
         await _append(history, "a", letter * 30, retention)
     three = await history.state("a")
-    await history.append("a", Entry("ü" * 45, key="four"), retention)
+    await append_to(history, "a", Entry("ü" * 45, key="four"), retention)
     mixed = await history.state("a")
     await _append(history, "a", "x" * 1000, retention)
     large = await history.state("a")
@@ -275,13 +326,13 @@ async def _follows_the_last_retention(history: History) -> None:
 async def _drops_what_has_expired(history: History, clock: _Clock) -> None:
     for expires in (None, 10.0, 30.0, 10.0, None):
         entry = Entry("x", expires=None if expires is None else clock() + expires)
-        await history.append("a", entry, _ALL)
+        await append_to(history, "a", entry, _ALL)
 
     clock.now += 10.0
     page = await history.read("a")
     clock.now += 20.0
     state = await history.state("a")
-    await history.append("a", Entry("late", expires=clock() - 1.0), _ALL)
+    await append_to(history, "a", Entry("late", expires=clock() - 1.0), _ALL)
 
     assert [r.offset for r in page.records] == [1, 3, 5], f"expired records go: {page.records}"
     assert (page.state.records, page.state.size) == (3, 3), f"and are not counted: {page.state}"
@@ -299,11 +350,11 @@ async def _remembers_which_keys_have_expired(history: History, clock: _Clock) ->
     for number in (1, 2):
         expires = None if number == 1 else start + 10.0
         for key in ("k", "ü", None):
-            await history.append("a", Entry(f"{number}", key=key, expires=expires), _NEWEST)
+            await append_to(history, "a", Entry(f"{number}", key=key, expires=expires), _NEWEST)
     clock.now += 10.0
     page = await history.read("a", after=3)
     back = await history.read("a", after=3, reverse=True, limit=1, size=0)
-    await history.append("a", Entry("3", key="ü"), _NEWEST)
+    await append_to(history, "a", Entry("3", key="ü"), _NEWEST)
     anew = await history.read("a", after=3)
     clock.now += 59.0
     still = await history.read("a")
@@ -327,11 +378,11 @@ async def _remembers_which_keys_have_expired(history: History, clock: _Clock) ->
     assert [r.offset for r in gone.records] == [3, 7], f"and then goes: {gone.records}"
     assert gone.state.lost == 4, f"a tombstone that was forgotten is lost: {gone.state}"
 
-    await history.append("b", Entry("1", key="k"), _NEWEST)
-    await history.append("b", Entry("2", key="k", expires=clock() - 3600.0), _NEWEST)
+    await append_to(history, "b", Entry("1", key="k"), _NEWEST)
+    await append_to(history, "b", Entry("2", key="k", expires=clock() - 3600.0), _NEWEST)
     clock.now += 59.0
     late = await history.read("b")
-    await history.append("b", Entry("", key="k", removed=True, expires=clock() + 1.0), _NEWEST)
+    await append_to(history, "b", Entry("", key="k", removed=True, expires=clock() + 1.0), _NEWEST)
     clock.now += 59.0
     explicit = await history.read("b")
     clock.now += 1.0
@@ -343,18 +394,18 @@ async def _remembers_which_keys_have_expired(history: History, clock: _Clock) ->
     )
     assert (await history.state("b")).lost == 3, "but it is forgotten after its time"
 
-    await history.append("c", Entry("1", key="k", expires=clock() + 10.0), _NEWEST)
-    await history.append("c", Entry("2", key="l"), replace(_NEWEST, age=30.0))
+    await append_to(history, "c", Entry("1", key="k", expires=clock() + 10.0), _NEWEST)
+    await append_to(history, "c", Entry("2", key="l"), replace(_NEWEST, age=30.0))
     clock.now += 30.0
     assert (await history.state("c")).lost == 2, "a room's age takes tombstones, too"
 
 
 async def _keeps_the_newest_of_each_key(history: History) -> None:
     for key, value in (("k", "1"), ("l", "2"), (None, "3"), ("k", "4"), (None, "5"), ("m", "6")):
-        await history.append("a", Entry(value, key=key), _NEWEST)
+        await append_to(history, "a", Entry(value, key=key), _NEWEST)
     newest = await history.read("a")
-    await history.append("a", Entry("7", key="l"), _NEWEST)
-    await history.append("a", Entry("", key="m", removed=True), _NEWEST)
+    await append_to(history, "a", Entry("7", key="l"), _NEWEST)
+    await append_to(history, "a", Entry("", key="m", removed=True), _NEWEST)
 
     changes = await history.read("a", after=6)
     everything = await history.read("a")
@@ -376,17 +427,17 @@ async def _keeps_the_newest_of_each_key(history: History) -> None:
 
 
 async def _forgets_tombstones(history: History, clock: _Clock) -> None:
-    await history.append("a", Entry("1", key="k"), _NEWEST)
-    await history.append("a", Entry("1", key="l"), _NEWEST)
-    await history.append("a", Entry("", key="k", removed=True), _NEWEST)
+    await append_to(history, "a", Entry("1", key="k"), _NEWEST)
+    await append_to(history, "a", Entry("1", key="l"), _NEWEST)
+    await append_to(history, "a", Entry("", key="k", removed=True), _NEWEST)
     clock.now += 30.0
-    await history.append("a", Entry("", key="l", removed=True), _NEWEST)
-    await history.append("a", Entry("1", key="m"), _NEWEST)
+    await append_to(history, "a", Entry("", key="l", removed=True), _NEWEST)
+    await append_to(history, "a", Entry("1", key="m"), _NEWEST)
     clock.now += 30.0
     first = await history.read("a")
     clock.now += 30.0
     both = await history.read("a")
-    await history.append("a", Entry("2", key="k"), _NEWEST)
+    await append_to(history, "a", Entry("2", key="k"), _NEWEST)
 
     assert [r.offset for r in first.records] == [4, 5], f"after its time it goes: {first.records}"
     assert first.state.lost == 3, f"a tombstone that was forgotten is lost: {first.state}"
@@ -394,8 +445,8 @@ async def _forgets_tombstones(history: History, clock: _Clock) -> None:
     assert (both.state.lost, both.state.records) == (4, 1), f"{both.state}"
     assert await _offsets(history, "a") == [5, 6], "a key may come back"
 
-    await history.append("b", Entry("", key="k", removed=True), _NEWEST)
-    await history.append("b", Entry("1", key="k"), _NEWEST)
+    await append_to(history, "b", Entry("", key="k", removed=True), _NEWEST)
+    await append_to(history, "b", Entry("1", key="k"), _NEWEST)
     clock.now += 90.0
     state = await history.state("b")
     assert (state.lost, state.records) == (0, 1), f"a replaced tombstone is not lost: {state}"
@@ -404,7 +455,7 @@ async def _forgets_tombstones(history: History, clock: _Clock) -> None:
 async def _bounds_a_compacted_room(history: History, clock: _Clock) -> None:
     retention = Retention(records=2, age=100.0, compact=True)
     for key in ("k", "l", "k", "m", "m", "m"):
-        await history.append("a", Entry("x", key=key), retention)
+        await append_to(history, "a", Entry("x", key=key), retention)
     state = await history.state("a")
     offsets = await _offsets(history, "a")
     clock.now += 100.0
@@ -417,14 +468,14 @@ async def _bounds_a_compacted_room(history: History, clock: _Clock) -> None:
 
 async def _bounds_tombstones_apart(history: History) -> None:
     retention = Retention(records=3, size=None, age=None, compact=True)
-    await history.append("a", Entry("1", key="value"), retention)
-    await history.append("a", Entry("2"), retention)
+    await append_to(history, "a", Entry("1", key="value"), retention)
+    await append_to(history, "a", Entry("2"), retention)
     for number in range(5):
-        await history.append("a", Entry("x", key=f"{number}"), retention)
-        await history.append("a", Entry("", key=f"{number}", removed=True), retention)
+        await append_to(history, "a", Entry("x", key=f"{number}"), retention)
+        await append_to(history, "a", Entry("", key=f"{number}", removed=True), retention)
     page = await history.read("a")
-    await history.append("a", Entry("3", key="3"), retention)
-    await history.append("a", Entry("4"), retention)
+    await append_to(history, "a", Entry("3", key="3"), retention)
+    await append_to(history, "a", Entry("4"), retention)
     full = await history.read("a")
 
     assert [r.offset for r in page.records[:2]] == [1, 2], (
@@ -448,18 +499,18 @@ async def _bounds_tombstones_apart(history: History) -> None:
 
 async def _forgets_tombstones_for_their_bytes(history: History) -> None:
     retention = Retention(records=None, size=40, age=None, compact=True)
-    await history.append("a", Entry("x" * 15, key="value"), retention)
+    await append_to(history, "a", Entry("x" * 15, key="value"), retention)
     for key in ("1", "2", "3"):
-        await history.append("a", Entry("", key=key * 5, removed=True), retention)
+        await append_to(history, "a", Entry("", key=key * 5, removed=True), retention)
     before = await history.state("a")
-    await history.append("a", Entry("x" * 8), retention)
+    await append_to(history, "a", Entry("x" * 8), retention)
     fewer = await history.read("a")
-    await history.append("a", Entry("x" * 21), retention)
+    await append_to(history, "a", Entry("x" * 21), retention)
     none = await history.read("a")
-    await history.append("a", Entry("", key="4", removed=True), retention)
-    await history.append("a", Entry("", key="5" * 50, removed=True), retention)
+    await append_to(history, "a", Entry("", key="4", removed=True), retention)
+    await append_to(history, "a", Entry("", key="5" * 50, removed=True), retention)
     large = await history.read("a")
-    await history.append("b", Entry("", key="4" * 50, removed=True), retention)
+    await append_to(history, "b", Entry("", key="4" * 50, removed=True), retention)
 
     assert (before.records, before.size, before.lost) == (4, 35, 0), f"{before}"
     assert [r.offset for r in fewer.records] == [1, 3, 4, 5], (
@@ -479,14 +530,14 @@ async def _forgets_tombstones_for_their_bytes(history: History) -> None:
 
 async def _keeps_values_when_others_expire(history: History, clock: _Clock) -> None:
     retention = Retention(records=3, size=None, age=None, compact=True)
-    await history.append("a", Entry("x", key="value"), retention)
+    await append_to(history, "a", Entry("x", key="value"), retention)
     for turn in range(3):
         for key in ("k", "l"):
             entry = Entry("x", key=f"{key}{turn}", expires=clock() + 10.0)
-            await history.append("a", entry, retention)
+            await append_to(history, "a", entry, retention)
         clock.now += 10.0
     expired = await history.read("a")
-    await history.append("a", Entry("x", key="other"), retention)
+    await append_to(history, "a", Entry("x", key="other"), retention)
     after = await history.read("a")
 
     assert expired.records, "tombstones of values that have expired cost no valid value"
@@ -501,11 +552,11 @@ async def _keeps_values_when_others_expire(history: History, clock: _Clock) -> N
 
 async def _becomes_a_compacted_room(history: History) -> None:
     for key in ("k", "l", None, "k", "l"):
-        await history.append("a", Entry("x", key=key), _ALL)
+        await append_to(history, "a", Entry("x", key=key), _ALL)
     log = await _offsets(history, "a")
-    await history.append("a", Entry("x", key="l"), _NEWEST)
+    await append_to(history, "a", Entry("x", key="l"), _NEWEST)
     compacted = await _offsets(history, "a")
-    await history.append("a", Entry("x", key="l"), _ALL)
+    await append_to(history, "a", Entry("x", key="l"), _ALL)
 
     assert log == [1, 2, 3, 4, 5], f"a log keeps all records of a key: {log}"
     assert compacted == [3, 4, 6], f"once compacted, the newest of each key: {compacted}"
@@ -521,7 +572,7 @@ async def _appends_once(history: History, clock: _Clock) -> None:
     again = await _append(history, "a", "1", idempotency_key="one", expect_offset=7)
     elsewhere = await _append(history, "b", "1", idempotency_key="one")
     outcomes = _Outcomes()
-    history.append_nowait("a", Entry("1"), _ALL, idempotency_key="one", then=outcomes.take)
+    outcomes.of_append(history, "a", Entry("1"), _ALL, idempotency_key="one")
     await outcomes.told(1)
     twice = await asyncio.gather(
         *(_append(history, "c", "1", idempotency_key="one") for _ in range(3))
@@ -536,7 +587,7 @@ async def _appends_once(history: History, clock: _Clock) -> None:
         f"a repetition has the place of the first one, wherever it was expected: {again}"
     )
     assert not elsewhere.repeated, f"a key is one room's: {elsewhere}"
-    assert outcomes == [again], f"append_nowait() knows repetitions, too: {outcomes}"
+    assert outcomes == [again], f"append() knows repetitions, too: {outcomes}"
     assert [a.position.offset for a in twice] == [1, 1, 1], f"at the same time, too: {twice}"
     assert [a.repeated for a in twice].count(False) == 1, f"at the same time, too: {twice}"
     assert ended.repeated, "a repetition is one after the room has ended, too"
@@ -561,12 +612,12 @@ async def _appends_where_it_was_expected(history: History) -> None:
     assert await _offsets(history, "a") == [1, 2, 3], "a refused append is not kept"
     outcomes = _Outcomes()
     for expected in (2, 3):
-        history.append_nowait("a", Entry("4"), _ALL, expect_offset=expected, then=outcomes.take)
+        outcomes.of_append(history, "a", Entry("4"), _ALL, expect_offset=expected)
     await outcomes.told(2)
     conflict, fourth = outcomes
-    assert isinstance(conflict, OffsetConflict), f"append_nowait() tells conflicts: {conflict}"
+    assert isinstance(conflict, OffsetConflict), f"append() tells conflicts: {conflict}"
     assert isinstance(fourth, Appended), f"and what was expected rightly: {fourth}"
-    assert fourth.position.offset == 4, f"append_nowait() takes what it is told: {fourth}"
+    assert fourth.position.offset == 4, f"append() takes what it is told: {fourth}"
     results = await asyncio.gather(
         *(_append(history, "a", "x", expect_offset=4) for _ in range(5)), return_exceptions=True
     )
@@ -581,7 +632,7 @@ async def _ends(history: History) -> None:
     empty = await history.end("b")
     state = await history.state("a")
     outcomes = _Outcomes()
-    history.append_nowait("a", Entry("2"), _ALL, then=outcomes.take)
+    outcomes.of_append(history, "a", Entry("2"), _ALL)
     await outcomes.told(1)
 
     assert end == again == first.position, f"the end is at the top, and can be said twice: {end}"
@@ -596,7 +647,7 @@ async def _ends(history: History) -> None:
         except LogEnded:
             continue
         raise AssertionError("append() to a room that has ended raises LogEnded")
-    assert isinstance(outcomes[0], LogEnded), f"append_nowait() tells LogEnded: {outcomes}"
+    assert isinstance(outcomes[0], LogEnded), f"append() tells LogEnded: {outcomes}"
     assert await _offsets(history, "a") == [1], "its records can be read"
 
 
@@ -655,9 +706,7 @@ async def _tells_once_and_in_order(history: History) -> None:
     for number in range(100):
         for room, told in outcomes.items():
             durability: Any = "memory" if (number + ord(room)) % 3 else "written"
-            history.append_nowait(
-                room, Entry(str(number)), _ALL, durability=durability, then=told.take
-            )
+            told.of_append(history, room, Entry(str(number)), _ALL, durability=durability)
     for room, told in outcomes.items():
         await told.told(100)
         offsets = [outcome.position.offset for outcome in told if isinstance(outcome, Appended)]
@@ -674,7 +723,7 @@ async def _takes_appends_from_any_thread(history: History) -> None:
     def append(name: int) -> None:
         for number in range(50):
             entry = Entry(f"{name} {number}")
-            history.append_nowait("a", entry, _ALL, then=outcomes[name].take)
+            outcomes[name].of_append(history, "a", entry, _ALL)
 
     await asyncio.gather(*(asyncio.to_thread(append, name) for name in range(4)))
     for told in outcomes:
@@ -755,8 +804,8 @@ async def _remembers(history: History, clock: _Clock) -> None:
     retention = Retention(records=3, age=None)
     first = await _append(history, "a", "1", retention, idempotency_key="one")
     await _append_many(history, "a", 4, retention)
-    await history.append("c", Entry("1", key="k"), _NEWEST, durability="memory")
-    await history.append("c", Entry("", key="l", removed=True), _NEWEST)
+    await append_to(history, "c", Entry("1", key="k"), _NEWEST, durability="memory")
+    await append_to(history, "c", Entry("", key="l", removed=True), _NEWEST)
     end = await history.end("b")
     await history.remove("never")
     rooms = ("a", "b", "c")
@@ -767,7 +816,7 @@ async def _remembers(history: History, clock: _Clock) -> None:
     after = [await history.read(room) for room in rooms]
     repeated = await _append(history, "a", "1", retention, idempotency_key="one")
     await _append(history, "a", "6", retention)
-    await history.append("c", Entry("2", key="k"), _NEWEST)
+    await append_to(history, "c", Entry("2", key="k"), _NEWEST)
 
     assert after == before, f"what was kept is there after it was opened again: {after}"
     assert after[1].state == RoomState(end, ended=True), f"ends, too: {after[1].state}"
@@ -795,6 +844,16 @@ class _Outcomes(list[Appended | Exception]):
     def __init__(self) -> None:
         super().__init__()
         self._lock = threading.Lock()
+
+    def of_append(self, history: History, *args: Any, **options: Any) -> None:
+        """Append, and note the outcome: at once or later."""
+        try:
+            at_once = history.append(*args, **options, then=self.take)
+        except AppendRefused as refusal:
+            self.take(refusal)
+        else:
+            if at_once is not None:
+                self.take(at_once)
 
     def take(self, outcome: Appended | Exception) -> None:
         """Be told."""
@@ -824,7 +883,7 @@ async def _opened(history: History) -> AsyncIterator[History]:
 async def _append(
     history: History, room: str, payload: str, retention: Retention = _ALL, **options: Any
 ) -> Appended:
-    return await history.append(room, Entry(payload), retention, **options)
+    return await append_to(history, room, Entry(payload), retention, **options)
 
 
 async def _append_many(

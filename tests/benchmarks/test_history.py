@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from supervisor.history.base import Entry, Retention
+from supervisor.history.base import Appended, Entry, Retention
 from supervisor.history.memory import MemoryHistory
 
 pytestmark = pytest.mark.benchmark(group="history in memory, one append")
@@ -30,22 +29,22 @@ ROOMS: dict[str, tuple[Retention, int, list[str | None]]] = {
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_append(benchmark: BenchmarkFixture, room: str) -> None:
-    """As a publication does it: told of at once, as memory needs no time."""
+    """As a publication does it."""
     retention, there, keys = ROOMS[room]
     history = MemoryHistory()
     entries = itertools.cycle([Entry(TEXT_100, key=key) for key in keys])
-    outcomes: list[Any] = [None]
 
-    def told(outcome: object) -> None:
-        outcomes[0] = outcome
+    def append() -> Appended:
+        return history.append("room", next(entries), retention, then=_nobody)
 
-    def append() -> None:
-        history.append_nowait("room", next(entries), retention, then=told)
-
-    for _ in range(there + 1):
+    for _ in range(there):
         append()
-    before = outcomes[0].position.offset
-    benchmark(append)
+    before = append()
+    appended = benchmark(append)
 
-    assert outcomes[0].position.offset > before
-    assert not outcomes[0].repeated
+    assert appended.position.offset > before.position.offset
+    assert not appended.repeated
+
+
+def _nobody(_: object) -> None:
+    raise AssertionError("memory returns what became of an append")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from actors.positions import Position
+from supervisor.errors import AppendRefused
 from supervisor.history.base import Appended, Entry, History, Page, Record, Retention, RoomState
 from supervisor.history.memory import MemoryHistory
 from supervisor.history.sqlite import SqliteHistory
@@ -24,6 +25,11 @@ Clock = Callable[[], float]
 async def test_the_memory_keeps_its_promises() -> None:
     """All of them; while the process lives, it remembers, too."""
     await check_history(lambda clock: MemoryHistory(clock=clock), durable=True)
+
+
+async def test_a_history_may_tell_what_it_could_return() -> None:
+    """Also before an append returns."""
+    await check_history(lambda clock: Telling(clock=clock), durable=True)
 
 
 async def test_the_file_keeps_its_promises(tmp_path: Path) -> None:
@@ -43,17 +49,15 @@ class Keeping(MemoryHistory):
         super().__init__(clock=clock)
         self._kept = kept
 
-    async def append(
-        self, room: str, entry: Entry, retention: Retention, **options: Any
-    ) -> Appended:
-        return await super().append(room, entry, replace(retention, **self._kept), **options)
+    def append(self, room: str, entry: Entry, retention: Retention, **options: Any) -> Appended:
+        return super().append(room, entry, replace(retention, **self._kept), **options)
 
 
 class Skipping(MemoryHistory):
     """Leaves an offset out now and then."""
 
-    async def append(self, room: str, *args: Any, **options: Any) -> Appended:
-        appended = await super().append(room, *args, **options)
+    def append(self, room: str, *args: Any, **options: Any) -> Appended:
+        appended = super().append(room, *args, **options)
         if appended.position.offset % 7 == 1:
             self._rooms[room].top += 1
         return appended
@@ -84,9 +88,9 @@ class Deaf(MemoryHistory):
         super().__init__(clock=clock)
         self._ignored = ignored
 
-    async def append(self, *args: Any, **options: Any) -> Appended:
+    def append(self, *args: Any, **options: Any) -> Appended:
         options.pop(self._ignored, None)
-        return await super().append(*args, **options)
+        return super().append(*args, **options)
 
     async def read(self, room: str, **options: Any) -> Page:
         options.pop(self._ignored, None)
@@ -142,22 +146,18 @@ class Crowding(MemoryHistory):
 class Hoarding(MemoryHistory):
     """Does not bound the number of tombstones."""
 
-    async def append(
-        self, room: str, entry: Entry, retention: Retention, **options: Any
-    ) -> Appended:
+    def append(self, room: str, entry: Entry, retention: Retention, **options: Any) -> Appended:
         if entry.removed:
             retention = replace(retention, records=None)
-        return await super().append(room, entry, retention, **options)
+        return super().append(room, entry, retention, **options)
 
 
 class Weighing(MemoryHistory):
     """Loses for their bytes what is oldest, be it a value or a tombstone."""
 
-    async def append(
-        self, room: str, entry: Entry, retention: Retention, **options: Any
-    ) -> Appended:
+    def append(self, room: str, entry: Entry, retention: Retention, **options: Any) -> Appended:
         unbounded = replace(retention, size=None) if retention.compact else retention
-        appended = await super().append(room, entry, unbounded, **options)
+        appended = super().append(room, entry, unbounded, **options)
         kept = self._rooms[room]
         while retention.compact and retention.size and kept.size > retention.size:
             kept._lose(kept.head, kept.offsets[kept.head])
@@ -173,19 +173,31 @@ class Flattening(MemoryHistory):
         return replace(page, records=records)
 
 
-class Silent(MemoryHistory):
+class Telling(MemoryHistory):
+    """Tells of appends, rather than to return what became of them."""
+
+    def append(self, *args: Any, then: Any, **options: Any) -> Any:
+        try:
+            outcome: Any = super().append(*args, then=then, **options)
+        except AppendRefused as refusal:
+            outcome = refusal
+        then(outcome)
+
+
+class Silent(Telling):
     """Does not tell."""
 
-    def append_nowait(self, *args: Any, then: Any, **options: Any) -> None:
-        super().append_nowait(*args, then=lambda outcome: None, **options)
+    def append(self, *args: Any, then: Any, **options: Any) -> Any:
+        super().append(*args, then=lambda outcome: None, **options)
 
 
 class Stammering(MemoryHistory):
-    """Tells twice."""
+    """Tells what it has returned."""
 
-    def append_nowait(self, *args: Any, then: Any, **options: Any) -> None:
-        super().append_nowait(*args, then=then, **options)
-        super().append_nowait(*args, then=then, **options)
+    def append(self, *args: Any, then: Any, **options: Any) -> Appended:
+        appended = super().append(*args, then=then, **options)
+        then(appended)
+        return appended
 
 
 class Endless(MemoryHistory):
@@ -237,7 +249,7 @@ class Amnesiac(MemoryHistory):
         (lambda clock: Deaf(clock=clock, ignored="reverse"), "reverse=True"),
         (lambda clock: Lying(clock=clock, lost=0), "lost is the newest"),
         (lambda clock: Lying(clock=clock, records=1), "an unknown room"),
-        (Silent, "were to be told"),
+        (Silent, "is told what became of it"),
         (Stammering, "were to be told"),
         (Endless, "says that it has ended"),
         (Clinging, "there was such a room|unknown"),

@@ -20,6 +20,7 @@ import asyncio, os, sys
 from pathlib import Path
 from supervisor.history.base import Entry, Retention
 from supervisor.history.sqlite import SqliteHistory
+from supervisor.testing import append_to
 
 KEPT = Retention(records=None, size=None, age=None)
 
@@ -27,15 +28,15 @@ async def append(history, room, name):
     durability = "memory" if room == "memory" else "written"
     for number in range(100_000):
         entry = Entry(f"{name} {number} " + "x" * 100)
-        appended = await history.append(room, entry, KEPT, durability=durability)
+        appended = await append_to(history, room, entry, KEPT, durability=durability)
         place = appended.position
         os.write(1, f"{room} {place.epoch} {place.offset} {name} {number}\\n".encode())
 
 async def main():
     history = SqliteHistory(Path(sys.argv[1]))
     await history.open()
-    await history.append("ended", Entry("x"), KEPT, durability="memory")
-    await history.append("ended", Entry("x"), KEPT, durability="memory")
+    await append_to(history, "ended", Entry("x"), KEPT, durability="memory")
+    await append_to(history, "ended", Entry("x"), KEPT, durability="memory")
     end = await history.end("ended")
     os.write(1, f"ended {end.epoch} {end.offset} 0 0\\n".encode())
     rooms = ["written"] * 5 + ["memory"] * 5

@@ -25,6 +25,7 @@ from supervisor.history.base import (
 )
 from supervisor.history.memory import MemoryHistory
 from supervisor.history.sqlite import SqliteHistory
+from supervisor.testing import append_to
 
 T = TypeVar("T")
 
@@ -209,7 +210,8 @@ class HistoryMachine(RuleBasedStateMachine):
         outcome: Appended | Exception
         try:
             outcome = self.run(
-                self.history.append(
+                append_to(
+                    self.history,
                     name,
                     entry,
                     retention,

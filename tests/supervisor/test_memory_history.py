@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
-import threading
 from collections.abc import Coroutine
 from typing import Any
 
 import pytest
 
-from supervisor.history.base import Appended, Entry, Retention
+from supervisor.errors import OffsetConflict
+from supervisor.history.base import Entry, Retention
 from supervisor.history.memory import MemoryHistory
 from supervisor.policies import RoomPolicy
+from supervisor.testing import append_to
 
 ALL = Retention(records=None, size=None, age=None)
 
@@ -35,13 +35,18 @@ def at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
     raise AssertionError("it has suspended")
 
 
+def nobody(_: object) -> None:
+    """Be told, of what should be known at once."""
+    raise AssertionError("memory returns what became of an append")
+
+
 def test_the_garbage_collector_lets_go_of_records() -> None:
     """Otherwise each full collection would stop the process for all that is kept."""
     history = MemoryHistory()
     gc.collect()
     before = len(gc.get_objects())
     for number in range(1_000):
-        at_once(history.append("a", Entry(f"message {number}"), ALL))
+        history.append("a", Entry(f"message {number}"), ALL, then=nobody)
     gc.collect()
 
     assert len(gc.get_objects()) - before < 100
@@ -52,7 +57,7 @@ def test_nothing_suspends() -> None:
     history = MemoryHistory()
 
     at_once(history.open())
-    appended = at_once(history.append("a", Entry("x"), ALL))
+    appended = history.append("a", Entry("x"), ALL, then=nobody)
     page = at_once(history.read("a"))
 
     assert at_once(history.state("a")) == page.state
@@ -62,48 +67,17 @@ def test_nothing_suspends() -> None:
     at_once(history.aclose())
 
 
-def test_then_is_called_before_append_nowait_returns() -> None:
-    """In the caller's thread."""
-    told: list[tuple[Appended | Exception, threading.Thread]] = []
-
-    MemoryHistory().append_nowait(
-        "a", Entry("x"), ALL, then=lambda o: told.append((o, threading.current_thread()))
-    )
-
-    assert [thread for _, thread in told] == [threading.current_thread()]
-
-
-def test_then_may_append() -> None:
-    """It is told after who appended first, and nothing deadlocks."""
-    history = MemoryHistory()
-    told: list[int] = []
-
-    def then(outcome: Appended | Exception) -> None:
-        assert isinstance(outcome, Appended)
-        if outcome.position.offset < 5:
-            history.append_nowait("a", Entry("x"), ALL, then=then)
-        told.append(outcome.position.offset)
-
-    history.append_nowait("a", Entry("x"), ALL, then=then)
-
-    assert told == [1, 2, 3, 4, 5]
-
-
-def test_then_may_raise_without_harm(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is reported as a thread's error, and the next one is told."""
-    reported: list[object] = []
-    monkeypatch.setattr(threading, "excepthook", lambda args: reported.append(args.exc_type))
+def test_what_is_known_at_once_is_not_told() -> None:
+    """An append returns its place, and calls nobody."""
     history = MemoryHistory()
     told: list[object] = []
 
-    def fail(outcome: object) -> None:
-        raise LookupError
+    first = history.append("a", Entry("x"), ALL, then=told.append)
+    with pytest.raises(OffsetConflict):
+        history.append("a", Entry("x"), ALL, expect_offset=0, then=told.append)
 
-    history.append_nowait("a", Entry("x"), ALL, then=fail)
-    history.append_nowait("a", Entry("x"), ALL, then=told.append)
-
-    assert reported == [LookupError]
-    assert len(told) == 1
+    assert first.position.offset == 1
+    assert told == []
 
 
 async def test_forgotten_rooms_go_while_others_are_used() -> None:
@@ -114,14 +88,14 @@ async def test_forgotten_rooms_go_while_others_are_used() -> None:
     most = 0
     for number in range(5_000):
         clock.now += 1.0
-        await history.append(f"{number}", Entry("x"), short, idempotency_key="one")
+        await append_to(history, f"{number}", Entry("x"), short, idempotency_key="one")
         most = max(most, len(history._rooms), len(history._round))
 
     assert most < 400
 
     clock.now += 100.0
     for _ in range(500):
-        await history.append("used", Entry("x"), short)
+        await append_to(history, "used", Entry("x"), short)
     assert list(history._rooms) == ["used"]
 
 
@@ -129,7 +103,7 @@ async def test_rooms_that_were_removed_leave_nothing() -> None:
     """Neither among the rooms nor in the round."""
     history = MemoryHistory()
     for number in range(1_000):
-        await history.append(f"{number}", Entry("x"), ALL)
+        await append_to(history, f"{number}", Entry("x"), ALL)
         await history.remove(f"{number}")
 
     assert len(history._rooms) == 0
@@ -152,7 +126,7 @@ async def test_a_full_room_does_not_grow(entry: Entry, compact: bool) -> None:
     history = MemoryHistory(clock=Clock())
     retention = Retention(records=10, compact=compact)
     for _ in range(2_000):
-        await history.append("a", entry, retention)
+        await append_to(history, "a", entry, retention)
 
     room = history._rooms["a"]
     for kept in (
@@ -171,10 +145,10 @@ async def test_removed_keys_do_not_push_out_a_value() -> None:
     """A value that is published once outlives any number of others that come and go."""
     history = MemoryHistory(clock=Clock())
     retention = RoomPolicy.status(history_size=5).retention
-    await history.append("a", Entry("1.0", key="version"), retention)
+    await append_to(history, "a", Entry("1.0", key="version"), retention)
     for number in range(8):
-        await history.append("a", Entry("x", key=f"run{number}"), retention)
-        await history.append("a", Entry("", key=f"run{number}", removed=True), retention)
+        await append_to(history, "a", Entry("x", key=f"run{number}"), retention)
+        await append_to(history, "a", Entry("", key=f"run{number}", removed=True), retention)
 
     page = await history.read("a")
     assert [(r.key, r.payload) for r in page.records if not r.removed] == [("version", "1.0")]
@@ -188,16 +162,16 @@ async def test_short_lived_keys_come_and_go_at_the_same_cost(expires: bool) -> N
     clock = Clock()
     history = MemoryHistory(clock=clock)
     retention = RoomPolicy.status().retention
-    await history.append("a", Entry("1.0", key="version"), retention)
+    await append_to(history, "a", Entry("1.0", key="version"), retention)
     for number in range(10_001):
         until = clock() + 1.0 if expires else None
-        await history.append("a", Entry("x", key=f"{number}", expires=until), retention)
+        await append_to(history, "a", Entry("x", key=f"{number}", expires=until), retention)
         if expires:
             clock.now += 1.0 / 64
         else:
-            await history.append("a", Entry("", key=f"{number}", removed=True), retention)
+            await append_to(history, "a", Entry("", key=f"{number}", removed=True), retention)
     clock.now += 1.0
-    await history.append("a", Entry("2.0", key="other"), retention)
+    await append_to(history, "a", Entry("2.0", key="other"), retention)
 
     page = await history.read("a", limit=1)
     assert [r.key for r in page.records] == ["version"]
@@ -213,13 +187,13 @@ async def test_the_oldest_value_is_found_behind_tombstones() -> None:
     history = MemoryHistory(clock=Clock())
     retention = Retention(records=3, compact=True)
     for number in range(3):
-        await history.append("a", Entry("", key=f"gone{number}", removed=True), retention)
+        await append_to(history, "a", Entry("", key=f"gone{number}", removed=True), retention)
     for number in range(5):
-        await history.append("a", Entry("x", key=f"{number}"), retention)
+        await append_to(history, "a", Entry("x", key=f"{number}"), retention)
     room = history._rooms["a"]
 
     assert room.oldest == 6
-    await history.append("a", Entry("log"), Retention(records=8))
+    await append_to(history, "a", Entry("log"), Retention(records=8))
     assert room.oldest == room.tombs == 0
     state = await history.state("a")
     assert (state.records, state.lost) == (7, 5)
@@ -232,7 +206,7 @@ async def test_a_full_log_is_nearly_full(retention: Retention) -> None:
     """It loses several records at once, never keeps too many, and says what it has lost."""
     history = MemoryHistory(clock=Clock())
     for number in range(1, 5_001):
-        await history.append("a", Entry("x" * 20), retention)
+        await append_to(history, "a", Entry("x" * 20), retention)
         state = await history.state("a")
         if number <= 1_000:
             assert (state.records, state.lost) == (number, 0)
@@ -248,9 +222,9 @@ async def test_a_room_that_kept_nothing_is_used_again() -> None:
     """Also when its newest record came too late to be kept, and the others had to go."""
     clock = Clock()
     history = MemoryHistory(clock=clock)
-    await history.append("a", Entry("1"), ALL)
-    await history.append("a", Entry("late", expires=clock() - 1.0), Retention(records=0))
-    await history.append("a", Entry("3"), ALL)
+    await append_to(history, "a", Entry("1"), ALL)
+    await append_to(history, "a", Entry("late", expires=clock() - 1.0), Retention(records=0))
+    await append_to(history, "a", Entry("3"), ALL)
 
     assert [record.payload for record in (await history.read("a")).records] == ["3"]
 
@@ -260,27 +234,8 @@ async def test_idempotency_keys_are_forgotten() -> None:
     clock = Clock()
     history = MemoryHistory(clock=clock)
     for number in range(100):
-        await history.append("a", Entry("x"), ALL, idempotency_key=f"{number}")
+        await append_to(history, "a", Entry("x"), ALL, idempotency_key=f"{number}")
     clock.now += 300.0
     await history.state("a")
 
     assert not history._rooms["a"].recent
-
-
-@pytest.mark.real_time
-async def test_threads_do_not_overtake_each_other() -> None:
-    """Whoever is told of a room is told in the order of its offsets, whatever thread tells."""
-    history = MemoryHistory()
-    told: list[int] = []
-
-    def then(outcome: Appended | Exception) -> None:
-        assert isinstance(outcome, Appended)
-        told.append(outcome.position.offset)
-
-    def append() -> None:
-        for _ in range(500):
-            history.append_nowait("a", Entry("x"), ALL, then=then)
-
-    await asyncio.gather(*(asyncio.to_thread(append) for _ in range(4)))
-
-    assert told == list(range(1, 2_001))

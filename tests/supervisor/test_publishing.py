@@ -12,6 +12,7 @@ import pytest
 from actors.publications import Publication
 from actors.testing import settle
 from supervisor import RoomPolicy, Session, StoreUnavailable, Supervisor
+from supervisor.errors import AppendRefused
 from supervisor.history.base import Appended
 from supervisor.history.memory import MemoryHistory
 from supervisor.publishing import _Answers, _Pending
@@ -31,13 +32,15 @@ class LateHistory(MemoryHistory):
         self.untold: list[tuple[Callable[[Appended | Exception], None], Appended | Exception]] = []
         self.late = True
 
-    def append_nowait(self, *arguments: Any, then: Any, **options: Any) -> None:
+    def append(self, *arguments: Any, then: Any, **options: Any) -> Any:
         if not self.late:
-            super().append_nowait(*arguments, then=then, **options)
-            return
-        super().append_nowait(
-            *arguments, then=lambda outcome: self.untold.append((then, outcome)), **options
-        )
+            return super().append(*arguments, then=then, **options)
+        try:
+            outcome: Any = super().append(*arguments, then=then, **options)
+        except AppendRefused as refusal:
+            outcome = refusal
+        self.untold.append((then, outcome))
+        return None
 
     def tell(self) -> None:
         """Tell of all, in another thread."""

@@ -21,6 +21,7 @@ from supervisor.history.works import Append
 from supervisor.history.writing import RoomWriter
 from supervisor.policies import RoomPolicy
 from supervisor.sqlite import LastStop
+from supervisor.testing import append_to
 
 pytestmark = pytest.mark.real_time
 
@@ -38,7 +39,7 @@ async def append(
     history: SqliteHistory, room: str, payload: str = "x", durability: Durability = "written"
 ) -> Appended:
     """Append to a room that keeps all."""
-    return await history.append(room, Entry(payload), ALL, durability=durability)
+    return await append_to(history, room, Entry(payload), ALL, durability=durability)
 
 
 async def payloads(history: SqliteHistory, room: str) -> list[str | bytes]:
@@ -199,8 +200,8 @@ async def test_what_was_told_and_not_written_costs_the_epoch(
     monkeypatch.setattr(writer, "apply", fail_at_commit)
     told: list[Any] = []
     done = threading.Event()
-    history.append_nowait("a", Entry("2"), ALL, durability="memory", then=told.append)
-    history.append_nowait("b", Entry("2"), ALL, then=lambda outcome: done.set())
+    history.append("a", Entry("2"), ALL, durability="memory", then=told.append)
+    history.append("b", Entry("2"), ALL, then=lambda outcome: done.set())
     await asyncio.to_thread(done.wait)
     monkeypatch.undo()
     monkeypatch.setattr("supervisor.sqlite.writer.RETRY_AFTER", 0.0)
@@ -234,7 +235,7 @@ async def test_rooms_go_on_in_memory_if_that_was_asked_for(path: Path) -> None:
     second = await append(history, "a", LARGE)
     third = await append(history, "a", "3")
     with pytest.raises(OffsetConflict):
-        await history.append("a", Entry("4"), ALL, expect_offset=1)
+        await append_to(history, "a", Entry("4"), ALL, expect_offset=1)
     end = await history.end("c")
 
     assert second.position.offset == 1
@@ -285,8 +286,8 @@ async def test_appends_keep_their_order_when_rooms_go_on_in_memory(path: Path) -
     done = threading.Event()
     for number in range(50):
         entry = Entry(f"{number} " + "x" * 10_000)
-        history.append_nowait("a", entry, ALL, then=told.append)
-    history.append_nowait("a", Entry("last"), ALL, then=lambda outcome: done.set())
+        history.append("a", entry, ALL, then=told.append)
+    history.append("a", Entry("last"), ALL, then=lambda outcome: done.set())
     await asyncio.to_thread(done.wait)
     kept = [str(payload).split()[0] for payload in await payloads(history, "a")]
     kept += [
@@ -333,7 +334,7 @@ async def test_too_many_appends_are_refused(path: Path) -> None:
     refused = 0
     for _ in range(1_000):
         try:
-            history.append_nowait("a", Entry("x" * 400), ALL, then=told.append)
+            history.append("a", Entry("x" * 400), ALL, then=told.append)
         except StoreFull:
             refused += 1
     await history.aclose()
@@ -354,10 +355,12 @@ async def test_text_is_kept_to_the_letter(path: Path) -> None:
     history = await opened(path)
     for text in texts:
         for payload in (text, text.encode()):
-            await history.append(text, Entry(payload, key=text), ALL, idempotency_key=text + "1")
+            await append_to(
+                history, text, Entry(payload, key=text), ALL, idempotency_key=text + "1"
+            )
             await history.remove(text)
-            await history.append(text, Entry(payload, key=text), NEWEST, idempotency_key=text)
-            repeated = await history.append(text, Entry(""), ALL, idempotency_key=text)
+            await append_to(history, text, Entry(payload, key=text), NEWEST, idempotency_key=text)
+            repeated = await append_to(history, text, Entry(""), ALL, idempotency_key=text)
             (record,) = (await history.read(text)).records
 
             assert repeated.repeated
@@ -372,11 +375,11 @@ async def test_what_cannot_be_kept_is_refused(path: Path) -> None:
     history = await opened(path)
     bad = "\ud800"
     appends: list[Callable[[], Any]] = [
-        lambda: history.append(bad, Entry("x"), ALL),
-        lambda: history.append("a", Entry(bad), ALL),
-        lambda: history.append("a", Entry("x", key=bad), ALL),
-        lambda: history.append("a", Entry("x"), ALL, idempotency_key=bad),
-        lambda: history.append("a", Entry("x", expires=float("nan")), ALL),
+        lambda: append_to(history, bad, Entry("x"), ALL),
+        lambda: append_to(history, "a", Entry(bad), ALL),
+        lambda: append_to(history, "a", Entry("x", key=bad), ALL),
+        lambda: append_to(history, "a", Entry("x"), ALL, idempotency_key=bad),
+        lambda: append_to(history, "a", Entry("x", expires=float("nan")), ALL),
     ]
     for refused in appends:
         outcomes = await asyncio.gather(refused(), append(history, "b"), return_exceptions=True)
@@ -396,8 +399,8 @@ async def test_times_have_no_bounds(path: Path) -> None:
     history = await opened(path)
     forever = Retention(age=float("inf"), tombstone_age=1e300, meta_age=float("inf"), compact=True)
     for expires in (float("inf"), 1e300, -1e9, float("-inf")):
-        await history.append("a", Entry("", key=str(expires), expires=expires), forever)
-        await history.append("a", Entry("", key="k", removed=True), forever)
+        await append_to(history, "a", Entry("", key=str(expires), expires=expires), forever)
+        await append_to(history, "a", Entry("", key="k", removed=True), forever)
 
     records = (await history.read("a")).records
     assert [record.removed for record in records] == [False, False, True, True, True]
@@ -422,7 +425,7 @@ async def test_old_rooms_leave_the_file(path: Path) -> None:
     history = await opened(path, clock=lambda: now)
     short = Retention(age=10.0, meta_age=20.0)
     for number in range(200):
-        await history.append(f"old {number}", Entry("x"), short, idempotency_key="one")
+        await append_to(history, f"old {number}", Entry("x"), short, idempotency_key="one")
     for _ in range(30):
         now += 5.0
         await append(history, "used")
@@ -441,8 +444,8 @@ async def test_expired_values_leave_the_file(path: Path) -> None:
     """Their keys stay as tombstones, which go, too, while other rooms are used."""
     now = 1_700_000_000.0
     history = await opened(path, clock=lambda: now)
-    await history.append("a", Entry("x" * 1000, key="ü", expires=now + 10.0), NEWEST)
-    await history.append("a", Entry(b"y" * 1000, key="k\0", expires=now + 20.0), NEWEST)
+    await append_to(history, "a", Entry("x" * 1000, key="ü", expires=now + 10.0), NEWEST)
+    await append_to(history, "a", Entry(b"y" * 1000, key="k\0", expires=now + 20.0), NEWEST)
 
     def rows() -> list[Any]:
         with closing(sqlite3.connect(path)) as connection:
@@ -478,7 +481,7 @@ async def test_removed_keys_do_not_push_out_a_value(path: Path) -> None:
         entries.append(Entry("x", key=f"run{number}"))
         entries.append(Entry("", key=f"run{number}", removed=True))
     for room in ("one", "many"):
-        appends = [history.append(room, entry, retention) for entry in entries]
+        appends = [append_to(history, room, entry, retention) for entry in entries]
         if room == "many":
             await asyncio.gather(*appends)
         else:
@@ -486,7 +489,7 @@ async def test_removed_keys_do_not_push_out_a_value(path: Path) -> None:
                 await append
     await history.aclose()
     await history.open()
-    await history.append("one", Entry("", key="run8", removed=True), retention)
+    await append_to(history, "one", Entry("", key="run8", removed=True), retention)
 
     for room, first, lost in (("one", 4, 9), ("many", 3, 7)):
         page = await history.read(room)
@@ -504,14 +507,14 @@ async def test_short_lived_keys_come_and_go_at_the_same_cost(
     """Within the default bounds, however many."""
     history = await opened(path, clock=lambda: 1_700_000_000.0, capacity=30_000)
     retention = RoomPolicy.status().retention
-    await history.append("a", Entry("1.0", key="version"), retention)
+    await append_to(history, "a", Entry("1.0", key="version"), retention)
     for number in range(10_001):
         entries = [Entry("x", key=f"{number}", expires=expires)]
         if expires is None:
             entries.append(Entry("", key=f"{number}", removed=True))
         for entry in entries:
-            history.append_nowait("a", entry, retention, then=lambda outcome: None)
-    await history.append("a", Entry("2.0", key="other"), retention)
+            history.append("a", entry, retention, then=lambda outcome: None)
+    await append_to(history, "a", Entry("2.0", key="other"), retention)
 
     page = await history.read("a", limit=1)
     assert [r.key for r in page.records] == ["version"]
@@ -588,7 +591,7 @@ async def test_what_is_counted_agrees_with_the_file(path: Path) -> None:
             )
             for _ in range(chance.randrange(1, 9))
         ]
-        await asyncio.gather(*(history.append("a", entry, retention) for entry in entries))
+        await asyncio.gather(*(append_to(history, "a", entry, retention) for entry in entries))
         now += chance.choice([0.0, 0.0, 3.0, 10.0])
         with closing(sqlite3.connect(path)) as connection:
             ((*said, records, tombstones, size, most, compact),) = connection.execute(counted)
@@ -603,7 +606,7 @@ async def test_keys_are_kept_to_the_letter(path: Path) -> None:
     history = await opened(path)
     for turn in range(2):
         for key in ("a", "a\x00", "a\x00b", "", "\x00"):
-            await history.append("a", Entry(f"{turn} {key}", key=key), NEWEST)
+            await append_to(history, "a", Entry(f"{turn} {key}", key=key), NEWEST)
     records = (await history.read("a")).records
 
     assert [record.key for record in records] == ["a", "a\x00", "a\x00b", "", "\x00"]

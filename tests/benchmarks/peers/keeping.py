@@ -29,6 +29,7 @@ from supervisor.history.base import Entry, History
 from supervisor.history.memory import MemoryHistory
 from supervisor.history.sqlite import SqliteHistory
 from supervisor.integrations.uvicorn import SupervisedProtocol
+from supervisor.testing import append_to
 from tests.benchmarks.peers.control import DEPTH, payload, serve
 
 KEEPS, PASSES = "room", "event"
@@ -104,10 +105,8 @@ class Publisher:
             count = 0
             while time.monotonic() < end:
                 for _ in range(BATCH - 1):
-                    history.append_nowait(
-                        KEEPS, entry, retention, durability=durability, then=_ignore
-                    )
-                await history.append(KEEPS, entry, retention, durability=durability)
+                    history.append(KEEPS, entry, retention, durability=durability, then=_ignore)
+                await append_to(history, KEEPS, entry, retention, durability=durability)
                 await asyncio.sleep(0)  # in memory nothing else suspends
                 count += BATCH
             return count
