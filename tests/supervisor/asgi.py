@@ -15,12 +15,21 @@ import json
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Self
 
+import pytest
 from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
-__all__ = ["ClientDisconnected", "Endpoint", "Peer", "bare_app", "fastapi_app", "starlette_app"]
+__all__ = [
+    "ALL_APPS",
+    "ClientDisconnected",
+    "Endpoint",
+    "Peer",
+    "bare_app",
+    "fastapi_app",
+    "starlette_app",
+]
 
 Event = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]
@@ -323,3 +332,9 @@ def fastapi_app(endpoint: Endpoint) -> App:
     route.__annotations__["websocket"] = WebSocket  # FastAPI looks at it at runtime
     app.add_api_websocket_route("/", route)
     return app
+
+
+ALL_APPS = pytest.mark.parametrize(
+    "app_of", [bare_app, starlette_app, fastapi_app], ids=["bare", "starlette", "fastapi"]
+)
+"""For tests that hold for each kind of application."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
@@ -14,6 +14,9 @@ from supervisor import ConnectionManager, Supervisor
 from supervisor.node import Node
 from tests.supervisor.asgi import Peer
 from tests.supervisor.loops import OtherLoop
+
+if TYPE_CHECKING:
+    from tests.supervisor.conversation import Talk
 
 Supervise = Callable[..., Supervisor]
 Manage = Callable[..., Any]
@@ -110,6 +113,30 @@ async def other(supervise: Supervise, manage: Manage) -> AsyncIterator[OtherLoop
 
 
 @pytest.fixture
+async def talk() -> AsyncIterator[Talk]:
+    """Begin conversations, and see that each of them ends and leaves nothing behind."""
+    from tests.supervisor.conversation import Conversation  # which not every uvicorn allows
+
+    begun: list[Conversation] = []
+
+    async def begin(*arguments: Any, headers: str = "", more: bytes = b"", **how: Any) -> Any:
+        conversation = Conversation(*arguments, **how)
+        begun.append(conversation)
+        await conversation.begin(headers, more)
+        return conversation
+
+    yield begin
+    for each in begun:
+        each.tcp.reset()
+        await settle()
+        for task in each.state.tasks:
+            task.cancel()
+        await settle()
+        assert not each.state.connections
+        assert not each.state.tasks
+
+
+@pytest.fixture
 def events() -> Iterator[Events]:
     """Return the events logged so far, as an application with structlog gets them."""
     capture = structlog.testing.LogCapture()
@@ -121,3 +148,8 @@ def events() -> Iterator[Events]:
 def named(events: Events, name: str) -> Events:
     """Return the events of that name."""
     return [event for event in events if event["event"] == name]
+
+
+async def done(result: Any) -> Any:
+    """Wait for what was called, if it has to be waited for."""
+    return await result if isinstance(result, Awaitable) else result

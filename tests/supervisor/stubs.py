@@ -6,9 +6,11 @@ import asyncio
 from typing import Any
 from unittest.mock import AsyncMock, MagicMock
 
+import pytest
 from starlette.websockets import WebSocket, WebSocketState
 
 __all__ = [
+    "EVERY_STUB",
     "WORKING",
     "BytesOnly",
     "JsonOnly",
@@ -184,3 +186,8 @@ def got(stub: Any) -> list[Any]:
         ]
     sent: list[Any] = stub.sent
     return sent
+
+
+EVERY_STUB = pytest.mark.parametrize(
+    "stub_of", WORKING, ids=[getattr(kind, "__name__", "") for kind in WORKING]
+)

@@ -24,15 +24,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from actors.testing import settle
 from supervisor import ConnectionManager
-from tests.supervisor.asgi import App, Endpoint, Peer, bare_app, fastapi_app, starlette_app
+from tests.supervisor.asgi import ALL_APPS, App, Endpoint, Peer, bare_app
 from tests.supervisor.conftest import nothing_left
 from tests.supervisor.naive import NaiveConnectionManager
 
 Manager = Any  # the two share no type, on purpose
-
-ALL_APPS = pytest.mark.parametrize(
-    "app_of", [bare_app, starlette_app, fastapi_app], ids=["bare", "starlette", "fastapi"]
-)
 
 
 class Stage:
