@@ -18,6 +18,8 @@ It is never restarted, because its client comes back by itself.
 
 A client that does not keep up has an *episode* (:mod:`actors.episode`): from its first loss, or from
 when too much waits for it, until nothing waits. Who keeps up has none, and pays for none.
+
+What else is here reads those states or moves them, and every message passes by it: so it is one piece.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from actors.connection import ConnectionState
-from actors.exits import Ending
+from actors.exits import CloseCode, Ending
 from actors.runtime import Runtime
 from actors.testing import FakeTransport
 from tests.actors.recording import LEFT, ConnectionLog, chunk, connect, stall, state
@@ -103,6 +103,16 @@ async def test_a_closed_connection_leaves_no_timer(
 
     assert state(connection) is ConnectionState.CLOSED
     assert all(not timer.pending for bucket in runtime._wheel._buckets.values() for timer in bucket)
+
+
+async def test_a_socket_that_is_closed_at_once_makes_no_timer(
+    runtime: Runtime, transport: FakeTransport
+) -> None:
+    """There is nothing to wait for, whether or not what waited is written first."""
+    connect(runtime, transport).close(LEFT, flush=True)
+
+    assert transport.closed == (CloseCode.NORMAL, "bye")
+    assert len(runtime._wheel) == 0
 
 
 @pytest.mark.parametrize(
