@@ -290,9 +290,13 @@ class Redelivery(Generic[R]):
 
     def take(self, now: float) -> Giving[R] | None:
         """Return what to give next, which counts as given; None if there is nothing now."""
+        waiting: set[Hashable | None] = set()  # rooms of what waits for the window
         for letter in self._letters.values():
             if letter.phase is _Phase.QUEUED and self._open >= self.rules.window:
-                return None  # nor what comes after it, so that nobody is overtaken
+                waiting.add(letter.room)
+                continue
+            if letter.room in waiting and letter.phase is not _Phase.DUE:
+                continue  # who comes must have what waits first; what is due would fill the window
             for receiver, state in self._receivers.items():
                 if (
                     not state.blocked

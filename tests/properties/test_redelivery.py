@@ -31,13 +31,19 @@ class Message:
 
 
 class Receiver:
-    """A connection: what it was given, and what it has to write yet."""
+    """
+    A connection: what it was given, and what it has to write yet.
+
+    What it has to write when it leaves a room is written, but is nobody's any more: in the room
+    again, it is given it again.
+    """
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.rooms: set[str] = set()
         self.first: list[str] = []  # what it was given, without repetitions
         self.writing: list[str] = []
+        self.let_go: set[str] = set()  # of those, what it had when it left their room
         self.got: list[str] = []
         self.blocked = False
 
@@ -62,6 +68,8 @@ class RedeliveryMachine(RuleBasedStateMachine):
         self.pending: dict[str, Message] = {}
         self.over: dict[str, str] = {}
         self.here: list[Receiver] = []
+        self.given: set[str] = set()
+        self.written: set[str] = set()
         self.came = 0
 
     # What the world does.
@@ -100,6 +108,7 @@ class RedeliveryMachine(RuleBasedStateMachine):
         receiver = self.who(who)
         if receiver is not None:
             receiver.rooms.discard(room)
+            receiver.let_go.update(id for id in receiver.writing if self.room_of(id) == room)
             self.machine.left(receiver, room)
             self.pump()
 
@@ -119,6 +128,8 @@ class RedeliveryMachine(RuleBasedStateMachine):
             if receiver is not None and receiver.writing:
                 id = receiver.writing.pop(0)
                 receiver.got.append(id)
+                receiver.let_go.intersection_update(receiver.writing)
+                self.written.add(id)
                 self.machine.written(receiver, id)
         self.pump()
 
@@ -214,11 +225,12 @@ class RedeliveryMachine(RuleBasedStateMachine):
         assert message is not None, f"{id} was given, and it is {self.over[id]}"
         assert receiver in self.here
         assert message.room is None or message.room in receiver.rooms
-        assert id not in receiver.writing, "it waits for that very socket already"
-        writing = any(id in each.writing for each in self.here)
-        got = any(id in each.got for each in self.here)
-        assert counts or writing or got, "nobody has it, so this is another delivery"
-        assert got or not (counts and writing), "nobody could have acknowledged it yet"
+        assert id not in receiver.writing or id in receiver.let_go, "it waits for that very socket"
+        had = any(id in each.writing + each.got for each in self.here)
+        assert counts or had, "nobody has it, so this is another delivery"
+        writing = any(id in each.writing and id not in each.let_go for each in self.here)
+        assert id in self.written or not (counts and writing), "nobody could acknowledge it yet"
+        self.given.add(id)
         assert message.deliveries < self.limits.max_deliveries
         if id not in receiver.first:
             receiver.first.append(id)
@@ -250,11 +262,10 @@ class RedeliveryMachine(RuleBasedStateMachine):
     @invariant()
     def no_more_than_the_window_is_in_flight(self) -> None:
         if hasattr(self, "machine"):
-            held = {id for receiver in self.here for id in receiver.writing + receiver.got}
-            in_flight = [id for id in self.pending if id in self.machine and id in held]
+            given = [id for id in self.pending if id in self.machine and id in self.given]
 
             assert self.machine.in_flight <= self.limits.window
-            assert self.machine.in_flight <= len(in_flight)
+            assert self.machine.in_flight <= len(given)
             assert len(self.machine) <= self.limits.held
 
     @invariant()

@@ -150,3 +150,44 @@ def test_what_another_machine_gives_up_is_given_up() -> None:
     assert take_all(inbox, 0) == []
     assert inbox.dead == ["m"]
     assert not inbox.offer("m", room=None, expires=NEVER)
+
+
+def test_what_waits_for_space_keeps_back_nothing_that_is_under_way() -> None:
+    """A message of a room whose members had no space, overtaken by others that fill the window."""
+    inbox = machine("outside", window=1)
+    inbox.connected("inside", ["room"])
+    inbox.offer("m0", room="room", expires=NEVER)
+    giving = inbox.take(0)
+    assert giving is not None
+    inbox.refused(giving)
+    inbox.offer("m1", room=None, expires=NEVER)
+    assert take_all(inbox, 0) == [("outside", "m1")]
+    inbox.written("outside", "m1")
+    inbox.unblocked("inside")
+
+    assert take_all(inbox, 1) == [("inside", "m1")]
+    inbox.written("inside", "m1")
+    assert take_all(inbox, 30) == []
+    assert take_all(inbox, 35) == [("outside", "m1"), ("inside", "m1")]
+    inbox.settle(["m1"])
+    assert take_all(inbox, 36) == [("inside", "m0")]
+
+
+def test_who_comes_while_the_window_is_full_gets_a_room_s_messages_in_order() -> None:
+    """Nothing of the room comes before what waits for the window."""
+    inbox = machine("outside", window=2)
+    inbox.connected("inside", ["room"])
+    inbox.offer("m0", room="room", expires=NEVER)
+    giving = inbox.take(0)
+    assert giving is not None
+    inbox.refused(giving)
+    for id in ("m1", "m2"):
+        inbox.offer(id, room=None, expires=NEVER)
+    inbox.offer("m3", room="room", expires=NEVER)
+    assert take_all(inbox, 0) == [("outside", "m1"), ("outside", "m2")]
+
+    inbox.connected("late", ["room"])
+
+    assert take_all(inbox, 1) == [("late", "m1"), ("late", "m2")]
+    inbox.settle(["m1", "m2"])
+    assert take_all(inbox, 1) == [("late", "m0"), ("late", "m3")]
