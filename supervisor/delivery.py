@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
+from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Hashable
 from typing import Any, Generic, TypeVar
 
@@ -23,6 +24,9 @@ R = TypeVar("R")
 
 HANDED_OVER = 10_000
 """Publications of other threads that may wait for a node's loop."""
+
+TAKEN_OVER = 256
+"""Publications of other threads that a loop takes over at once, so that rooms have their turn."""
 
 FAR_TIMEOUT = 1.0
 """Seconds that a publisher waits for the receipt of a node on another loop, beside the flush."""
@@ -104,8 +108,9 @@ class Delivery:
         self._loop = loop
         self._rooms = rooms
         self._settings = settings
-        self._handed_over = 0
         self._handing_over = threading.Lock()
+        self._handed_over: deque[tuple[Hashable, Publication]] = deque()
+        self._coming = False  # whether the loop was told to take what was handed over
         self._announced: dict[Hashable, Publication] = {}  # the newest that had no space, by room
         self._gone = False  # whether the loop was found closed, which is logged once
         self._log = event_logger()
@@ -152,15 +157,19 @@ class Delivery:
             self._tell(room, publication)
             return
         with self._handing_over:
-            if self._handed_over >= HANDED_OVER:
-                if _kept(publication):  # the next of those before it that arrives says so
+            if len(self._handed_over) >= HANDED_OVER:
+                if _kept(publication):  # what is taken after those before it says so
                     self._announced[room] = publication
                     return
                 raise MailboxFull(f"{HANDED_OVER} publications wait for the loop of the node")
-            self._handed_over += 1
-        if not self._post(lambda: self._arrived(room, publication)):
+            self._handed_over.append((room, publication))
+            if self._coming and not self._loop.is_closed():
+                return
+            self._coming = True
+        if not self._post(self._take_over):
             with self._handing_over:
-                self._handed_over -= 1
+                self._handed_over.clear()
+                self._coming = False
 
     def deliver_from_afar(
         self, room: Hashable, publication: Publication, *, flush: bool
@@ -202,18 +211,25 @@ class Delivery:
             return False
         return True
 
-    def _arrived(self, room: Hashable, publication: Publication) -> None:
+    def _take_over(self) -> None:
+        """Take what was handed over: one wake-up of the loop for all of it, if it is not too much."""
+        announced: dict[Hashable, Publication] = {}
         with self._handing_over:
-            self._handed_over -= 1
-            announced: dict[Hashable, Publication] = {}
-            if self._announced:
+            waiting = self._handed_over
+            arrived = [waiting.popleft() for _ in range(min(len(waiting), TAKEN_OVER))]
+            self._coming = bool(waiting)
+            if not waiting:
                 announced, self._announced = self._announced, announced
-        try:
-            self._tell(room, publication)
-        except MailboxFull:
-            self._rooms.had_no_space(room)
+            more = self._coming
+        for room, publication in arrived:
+            try:
+                self._tell(room, publication)
+            except MailboxFull:
+                self._rooms.had_no_space(room)
         for name, newest in announced.items():
             self._tell(name, newest)
+        if more:
+            self._post(self._take_over)  # behind the turns of the rooms that were told
 
     def _tell(self, room: Hashable, publication: Publication) -> None:
         found = self._rooms.get(room)

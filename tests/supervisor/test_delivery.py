@@ -203,6 +203,42 @@ async def test_publishing_to_loops_that_have_ended_uses_nothing_up(
         manager.supervisor.publish_nowait("a", "x")
 
 
+async def test_a_loop_that_ends_before_it_takes_over_uses_nothing_up(
+    manage: Callable[..., Any], other: OtherLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither what it was told of nor what comes later fills the way to it."""
+    monkeypatch.setattr("supervisor.delivery.HANDED_OVER", 3)
+    manager = manage()
+    await other.run(manager.connect(TextOnly(), "a"))
+
+    other.stop(close=False)
+    manager.supervisor.publish_nowait("a", "x")
+    other.loop.close()
+
+    for _ in range(10):
+        manager.supervisor.publish_nowait("a", "x")
+
+
+async def test_what_is_handed_over_leaves_rooms_their_turn(
+    manage: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of it than a room's mailbox holds is routed, if it is not taken over at once."""
+    monkeypatch.setattr("supervisor.delivery.TAKEN_OVER", 10)
+    manager = manage(room_mailbox_messages=10)
+    socket = TextOnly()
+    await manager.connect(socket, "a")
+
+    def publish() -> None:
+        for number in range(200):
+            manager.supervisor.publish_nowait("a", str(number))
+
+    await asyncio.to_thread(publish)
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+    assert socket.sent == [str(number) for number in range(200)]
+
+
 async def test_a_personal_message_reaches_another_loop(
     manage: Callable[..., Any], other: OtherLoop
 ) -> None:
