@@ -235,9 +235,10 @@ class Cursor(Generic[M]):
         if self._join is not None:
             self._place()
         else:
-            self._notices.append(Gap(self._feed.room, 0, 0, reason))
+            self._notices.append(Gap(self._feed.room, self._feed.epoch, 0, 0, reason))
             self.after = 0
             self._conceded = 0
+            self._fresh_to = self._feed.routed  # it forgets what it had
 
     def _stop_reading(self) -> None:
         if self._reading is not None:
@@ -345,9 +346,9 @@ class Cursor(Generic[M]):
         """
         feed = self._feed
         self._conceded = lost
+        if feed.compact and self.after == 0:
+            return True  # it knows nothing, so there is nothing that it misses
         if self._join is not None:
-            if feed.compact and self.after == 0:
-                return True
             if self._asked is not None and self._reason is None:
                 self._reason = GapReason.TRIMMED
                 begin = feed.default_begin()
@@ -356,7 +357,8 @@ class Cursor(Generic[M]):
                 return False
             self.after = lost
             return True
-        self._notices.append(Gap(feed.room, self.after + 1, lost, GapReason.TRIMMED))
+        gap = Gap(feed.room, feed.epoch, self.after + 1, lost, GapReason.TRIMMED)
+        self._notices.append(gap)
         feed.missed(self.member, lost - self.after)
         if feed.close_on_gap:
             text = f"messages of {feed.room} up to {lost} are kept no longer"

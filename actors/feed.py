@@ -448,8 +448,8 @@ class Feed(Generic[M]):
 
     def said_of_unencodable(self, encoder: Encoder, publication: Publication) -> Frame | None:
         """Return what members are told of a message that their format cannot express."""
-        offset = publication.position.offset
-        return encoder.notice(Gap(self.room, offset, offset, GapReason.UNENCODABLE))
+        epoch, offset = publication.position
+        return encoder.notice(Gap(self.room, epoch, offset, offset, GapReason.UNENCODABLE))
 
     # What went wrong.
 

@@ -56,12 +56,14 @@ class Gap:
 
     Attributes:
         room: Its name.
+        epoch: Of the offsets: with the last one, where the member stands now.
         first: Offset of the first of them.
         last: Offset of the last of them. 0 for both when the epoch is another one: all.
         reason: Why.
     """
 
     room: Hashable
+    epoch: str
     first: int
     last: int
     reason: GapReason

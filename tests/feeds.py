@@ -58,7 +58,7 @@ class Words(TextEncoder):
             said = f"{notice.recovered} {notice.reason}"
             return Frame(f"joined {notice.position} after {notice.begins} {said}")
         if isinstance(notice, Gap):
-            return Frame(f"gap {notice.first}-{notice.last} {notice.reason}")
+            return Frame(f"gap {notice.epoch}:{notice.first}-{notice.last} {notice.reason}")
         assert isinstance(notice, Ended)
         return Frame(f"end {notice.offset}")
 
@@ -67,7 +67,7 @@ WORDS = Words()
 
 _MESSAGE = re.compile(r"(\w*):(\d+) (\w*)([=-])(.*)")
 _JOINED = re.compile(r"joined (\w*):(\d+) after (\d+) (\w+) (\w+)")
-_GAP = re.compile(r"gap (\d+)-(\d+) (\w+)")
+_GAP = re.compile(r"gap (\w*):(\d+)-(\d+) (\w+)")
 
 
 class Keeper:
@@ -244,7 +244,7 @@ class Reader:
     A client that checks every word against what was published.
 
     Attributes:
-        epoch: Of its place; None when it is about to begin in another one, empty before the first.
+        epoch: Of its place; empty as long as nothing is kept.
         offset: Its place; None before it has joined.
         begins: Where its membership begins.
         values: In a compacted room, the newest message of each key.
@@ -256,7 +256,7 @@ class Reader:
     def __init__(self, keeper: Keeper, *, compact: bool = False) -> None:
         self._keeper = keeper
         self._compact = compact
-        self.epoch: str | None = ""
+        self.epoch = ""
         self.offset: int | None = None
         self.begins = 0
         self.values: dict[str, str | None] = {}
@@ -268,7 +268,7 @@ class Reader:
     @property
     def position(self) -> Position:
         """The place to come back to."""
-        return Position(self.epoch or "", self.offset or 0)
+        return Position(self.epoch, self.offset or 0)
 
     def take(self, word: str | bytes) -> None:
         """Check the next word."""
@@ -285,7 +285,7 @@ class Reader:
             self.ended = False
             self.joins.append((int(begins), recovered, reason))
         elif found := _GAP.fullmatch(word):
-            self._gap(int(found[1]), int(found[2]), found[3])
+            self._gap(found[1], int(found[2]), int(found[3]), found[4])
         elif word.startswith("end "):
             assert not self.ended, word
             assert self.offset is not None
@@ -299,16 +299,19 @@ class Reader:
             assert found is not None, word
             self._message(found[1], int(found[2]), found[3], None if found[4] == "-" else found[5])
 
-    def _gap(self, first: int, last: int, reason: str) -> None:
+    def _gap(self, epoch: str, first: int, last: int, reason: str) -> None:
         assert self.offset is not None
         self.gaps.append((first, last, reason))
         if reason == "epoch_changed":
             assert (first, last) == (0, 0)
-            self.epoch, self.offset, self.begins = None, 0, 0
+            self.epoch, self.offset, self.begins = epoch, 0, 0
             self.values = {}
             self.ended = False
             return
         assert reason == "trimmed"
+        assert epoch, self.got
+        assert self.epoch in {epoch, ""}, self.got
+        self.epoch = epoch
         if self._compact:
             assert last >= first == self.offset + 1, self.got
             self.begins, self.values = self.offset, {}  # it may know keys that are no more

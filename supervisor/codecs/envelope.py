@@ -8,7 +8,7 @@ does not apply is absent::
     {"room", "epoch", "offset", "key", "expires", "id", "data"}       a message
     {"room", "epoch", "offset", "key", "removed": true}               its key has no value any more
     {"joined": {"room", "epoch", "offset", "begins", "recovered", "reason"}}
-    {"gap": {"room", "from", "to", "reason"}}
+    {"gap": {"room", "epoch", "from", "to", "reason"}}
     {"end": {"room", "offset"}}
     {"settled": [ID, ...]}                            need no acknowledgement any more
 
@@ -144,8 +144,8 @@ def _notice(notice: Notice) -> dict[str, Any]:
     if isinstance(notice, Settled):
         return {"settled": list(notice.ids)}
     if isinstance(notice, Gap):
-        gap = {"room": notice.room, "from": notice.first, "to": notice.last}
-        return {"gap": {**gap, "reason": notice.reason}}
+        gap = {"room": notice.room, "epoch": notice.epoch, "from": notice.first}
+        return {"gap": {**gap, "to": notice.last, "reason": notice.reason}}
     return {"end": {"room": notice.room, "offset": notice.offset}}
 
 

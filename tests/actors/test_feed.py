@@ -418,7 +418,7 @@ async def test_a_member_that_misses_trimmed_messages_is_told_of_the_gap(runtime:
 
     offsets = numbers(transport.sent)
     (gap,) = [str(word) for word in transport.sent if "gap" in str(word)]
-    assert gap == "gap 2-2990 trimmed"
+    assert gap == f"gap {room.feed.epoch}:2-2990 trimmed"
     assert offsets == [1, *range(2991, 3001)]
     assert connection.statistics().dropped == {DropReason.TRIMMED: 2989}
 
@@ -543,7 +543,7 @@ async def test_members_are_told_of_another_sequence_and_begin_anew(runtime: Runt
     await settle()
 
     for transport in transports:
-        assert transport.sent[-3] == "gap 0-0 epoch_changed"
+        assert transport.sent[-3] == f"gap {room.feed.epoch}:0-0 epoch_changed"
         assert [str(word).split(":")[1] for word in transport.sent[-2:]] == ["1 =4", "2 =5"]
 
 
@@ -559,7 +559,7 @@ async def test_a_late_message_of_a_removed_history_changes_nothing(runtime: Runt
     await room.publish(5)
 
     assert [str(word).split(":")[-1] for word in member.payloads[3:]] == [
-        "gap 0-0 epoch_changed",
+        "0-0 epoch_changed",
         "1 =4",
         "2 =5",
     ]
@@ -610,7 +610,7 @@ async def test_a_look_that_takes_long_does_not_bring_back_what_is_over(runtime: 
 
     assert room.feed.epoch == newest.position.epoch
     assert [str(word).split(":")[-1] for word in member.payloads[4:]] == [
-        "gap 0-0 epoch_changed",
+        "0-0 epoch_changed",
         "1 =5",
     ]
 
@@ -801,5 +801,6 @@ async def test_an_unencodable_message_is_left_out_and_counted(runtime: Runtime) 
 
     assert numbers(transport.sent) == [1, 3, 5]
     gaps = [word for word in transport.sent if "gap" in str(word)]
-    assert gaps == ["gap 2-2 unencodable", "gap 4-4 unencodable"]
+    epoch = room.feed.epoch
+    assert gaps == [f"gap {epoch}:2-2 unencodable", f"gap {epoch}:4-4 unencodable"]
     assert room.log.dropped == [(DropReason.UNENCODABLE, 1)] * 2

@@ -24,7 +24,7 @@ async def test_members_are_told_at_once_and_nobody_gets_what_was_removed(runtime
     reply = await room.join(connect(runtime, late, encoder=WORDS), since=before)
     await settle()
 
-    assert transport.sent[-1] == "gap 0-0 epoch_changed"
+    assert transport.sent[-1] == "gap :0-0 epoch_changed"
     assert (reply.recovered, reply.position) == (False, NOWHERE)
     assert not any("secret" in str(word) or "another" in str(word) for word in late.sent)
 

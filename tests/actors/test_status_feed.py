@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from actors.messages import Look
 from actors.positions import Position
 from actors.runtime import Runtime
 from actors.testing import FakeTransport, ManualClock, settle
 from supervisor.history.base import Retention
 from tests.actors.recording import connect
-from tests.feeds import WORDS, Keeper, Kept
+from tests.feeds import ROOM, WORDS, Keeper, Kept, Viewer
 
 
 async def with_a_forgotten_key(keeper: Keeper, clock: ManualClock) -> str:
@@ -161,3 +162,24 @@ async def test_what_has_expired_does_not_come_back(runtime: Runtime) -> None:
 
     assert first.sent[1:] == [f"{epoch}:1 a=1"]
     assert back.sent[1:] == [f"{epoch}:2 short-"]
+
+
+async def test_who_begins_anew_hears_of_no_key_that_it_cannot_know(runtime: Runtime) -> None:
+    """Another sequence: of what was removed there, or forgotten, nothing is missing to it."""
+    keeper, member = Keeper(compact=True), Viewer()
+    keeper.retention = Retention(records=2, age=None, compact=True)
+    room = Kept(runtime, keeper, compact=True)
+    await room.join(member)
+    await room.publish(1, key="a")
+    await keeper.history.remove(ROOM)
+    for key in "abcd":
+        await keeper.append(2, key=key)
+    await keeper.append(None, key="d", removed=True)
+
+    room.ref.tell(Look())
+    await settle()
+
+    assert [str(word).split(":")[-1] for word in member.payloads[2:]] == [
+        "0-0 epoch_changed",
+        "3 c=2",
+    ]

@@ -141,8 +141,8 @@ def test_a_join_says_where_the_room_stands_and_the_client_begins(name: str) -> N
 @pytest.mark.parametrize("reason", list(GapReason))
 def test_a_gap_says_from_where_to_where_and_why(name: str, reason: GapReason) -> None:
     """All in numbers that the client has seen."""
-    assert noticed(name, Gap("r", 3, 5, reason)) == {
-        "gap": {"room": "r", "from": 3, "to": 5, "reason": reason.value}
+    assert noticed(name, Gap("r", "e", 3, 5, reason)) == {
+        "gap": {"room": "r", "epoch": "e", "from": 3, "to": 5, "reason": reason.value}
     }
 
 

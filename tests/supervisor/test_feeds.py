@@ -262,6 +262,7 @@ async def test_a_client_that_missed_trimmed_messages_is_told(
         await asyncio.sleep(1)
 
     (gap,) = [word["gap"] for word in said(clients["short:a"]) if "gap" in word]
+    assert gap.pop("epoch") == said(clients["short:a"])[-1]["epoch"]
     assert gap == {"room": "short:a", "from": 2, "to": 2997, "reason": "trimmed"}
     assert data(clients["short:a"]) == [0, 2997, 2998, 2999]
     assert clients["strict:a"].closed is not None
@@ -440,7 +441,8 @@ async def test_a_removed_history_is_another_epoch(supervisor: Supervisor, peer: 
 
     assert receipt.position is not None
     assert data(client) == ["old", "new"]
-    assert {"gap": {"room": "log:a", "from": 0, "to": 0, "reason": "epoch_changed"}} in said(client)
+    (gap,) = [word["gap"] for word in said(client) if "gap" in word]
+    assert gap == {"room": "log:a", "epoch": "", "from": 0, "to": 0, "reason": "epoch_changed"}
     assert data(meanwhile) == ["new"]
 
 
@@ -506,6 +508,20 @@ async def test_data_is_the_same_for_all_formats_live_and_later(
         assert data(client) == [{"n": number, "1": "bytes"} for number in range(3)]
 
 
+async def test_who_only_heard_of_a_gap_resumes_after_it(
+    supervisor: Supervisor, peer: NewPeer
+) -> None:
+    """It names the epoch, which a client of a room that was empty has from nowhere else."""
+    client, again = (peer(subprotocols=["envelope.msgpack"]) for _ in range(2))
+    await enter(supervisor, client, rooms=["log:a"])
+    await supervisor.publish("log:a", {"value": 2**64})
+    await settle()
+    (gap,) = [word["gap"] for word in said(client) if "gap" in word]
+    await enter(supervisor, again, rooms=["log:a"], since=f"{gap['epoch']}:{gap['to']}")
+
+    assert said(again)[0]["joined"]["recovered"] is True
+
+
 @pytest.mark.parametrize("joins", ["before", "after"])
 async def test_a_message_without_words_in_a_format_is_a_gap(
     supervisor: Supervisor, peer: NewPeer, joins: str
@@ -523,7 +539,8 @@ async def test_a_message_without_words_in_a_format_is_a_gap(
     await settle()
 
     assert data(clients["json"]) == [{"value": value} for value in (1, 2**64, 3)]
-    gap = {"gap": {"room": "log:a", "from": 2, "to": 2, "reason": "unencodable"}}
+    epoch = said(clients["json"])[-1]["epoch"]
+    gap = {"gap": {"room": "log:a", "epoch": epoch, "from": 2, "to": 2, "reason": "unencodable"}}
     told = [each for each in said(clients["msgpack"]) if "joined" not in each]
     assert told[1] == gap
     assert data(clients["msgpack"]) == [{"value": 1}, {"value": 3}]

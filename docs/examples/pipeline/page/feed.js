@@ -84,7 +84,7 @@ export class Feed {
   #remember({ room, epoch, offset, joined, gap }) {
     if (room === this.#room) this.#place = { epoch, offset };
     else if (joined?.room === this.#room) this.#place = { epoch: joined.epoch, offset: joined.begins };
-    else if (gap?.room === this.#room) this.#place = gap.to ? { ...this.#place, offset: gap.to } : null;
+    else if (gap?.room === this.#room) this.#place = { epoch: gap.epoch, offset: gap.to };
   }
 
   #connected() {
