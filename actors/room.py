@@ -19,19 +19,19 @@ mailbox. The membership is handed in, because it outlives a crashed room actor.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Hashable, Iterable
+from collections.abc import Awaitable, Hashable
 from typing import Generic, TypeVar
 
 from actors.actor import Actor
 from actors.errors import RoomFull
 from actors.exits import CloseCode, Ending, ExitReason
+from actors.fan_out import FanOut
 from actors.feed import Feed
 from actors.interfaces import Encoder, FaultReporter, Member, RoomListener
 from actors.mailbox import Mailbox
 from actors.membership import Membership
 from actors.messages import Chunk, Join, Leave, Look, Publish, RoomMessage
-from actors.overflow import DropReason, Offer, Overflow
+from actors.overflow import DropReason, Overflow
 from actors.receipts import Receipt
 from actors.replay import JoinReply
 
@@ -44,14 +44,6 @@ BATCH_MESSAGES = 64
 
 BATCH_BYTES = 64 * 1024
 """Bytes that are joined into one chunk at most; a larger publication travels alone."""
-
-_REASONS = {
-    Offer.DROPPED: DropReason.NEWEST,
-    Offer.OVERFLOWED: DropReason.OVERFLOW,
-    Offer.TOO_LARGE: DropReason.TOO_LARGE,
-    Offer.CLOSED: DropReason.CLOSED,
-    Offer.FAILED: DropReason.SEND_FAILED,
-}
 
 
 class RoomActor(Actor[RoomMessage], Generic[M]):
@@ -107,7 +99,7 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
         self._capacity = capacity
         self._block_timeout = block_timeout
         self._in_hand: list[Publish] = []  # taken from the mailbox and not yet answered
-        self._fan_out: _FanOut[M] | None = None  # of a room that keeps its messages, under way
+        self._fan_out: FanOut[M] | None = None  # of a room that keeps its messages, under way
 
     def turn(self, mailbox: Mailbox[RoomMessage]) -> Awaitable[None] | None:
         """Process what waits, up to one fan-out; the rest has another turn."""
@@ -123,7 +115,7 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
                     message.answer(Receipt(len(self.membership)))
                     continue
                 self._in_hand.append(message)
-                fan_out: _FanOut[M] = _FanOut(self._batch(mailbox), keeps=feed is not None)
+                fan_out: FanOut[M] = FanOut(self._batch(mailbox), keeps=feed is not None)
                 self._publish(fan_out)
                 if fan_out.held:
                     return self._publish_held(fan_out, mailbox)
@@ -282,14 +274,12 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
             size += following.size
         return batch
 
-    def _publish(self, fan_out: _FanOut[M]) -> None:
+    def _publish(self, fan_out: FanOut[M]) -> None:
         feed = self.feed
         if feed is not None:
             self._fan_out = fan_out
             feed.begin_routing()
-            if self.membership.behind:
-                for tally in fan_out.tallies:  # those behind read it
-                    tally[Offer.ACCEPTED] += self.membership.behind
+            fan_out.accepted += self.membership.behind  # they read it
         for encoder, members in self.membership.groups():
             try:
                 chunk = self._encode(fan_out.batch, encoder)
@@ -297,20 +287,19 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
                 self._publish_apart(fan_out, encoder, members)
                 continue
             if chunk is None:  # the format has no words for it: nothing is missing
-                for tally in fan_out.tallies:
-                    tally[Offer.ACCEPTED] += len(members)
+                fan_out.accepted += len(members)
             elif feed is not None and feed.loses_nothing:
-                _deliver_or_leave_behind(chunk, members, fan_out, range(len(fan_out.batch)))
+                fan_out.deliver_or_leave_behind(chunk, members)
             elif len(fan_out.batch) == 1:
-                _deliver_one(chunk, 0, members, fan_out)
+                fan_out.deliver_one(chunk, members)
             else:
-                _deliver_joined(chunk, members, fan_out)
+                fan_out.deliver_joined(chunk, members)
         if feed is not None:
             self._fan_out = None
             publications = [publish.publication for publish in fan_out.batch]
             feed.end_routing(publications, fan_out.behind, {})
 
-    async def _publish_held(self, fan_out: _FanOut[M], mailbox: Mailbox[RoomMessage]) -> None:
+    async def _publish_held(self, fan_out: FanOut[M], mailbox: Mailbox[RoomMessage]) -> None:
         """Wait for the members that have no space, all at once, so that each is judged by itself."""
         runtime = self.cell.runtime
         left = len(fan_out.held)
@@ -340,20 +329,14 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
         if rest is not None:
             await rest
 
-    async def _serve(self, member: M, fan_out: _FanOut[M]) -> None:
+    async def _serve(self, member: M, fan_out: FanOut[M]) -> None:
         """Hand a member what it had no space for; one that gets none in time is closed."""
         for chunk, index in fan_out.held[member]:
             offer = await member.deliver_when_space(chunk, timeout=self._block_timeout)
             fan_out.note(member, offer, index)
 
-    def _answer(self, fan_out: _FanOut[M]) -> None:
-        dropped = Counter[DropReason]()
-        for publish, tally, count in zip(
-            fan_out.batch, fan_out.tallies, fan_out.unencodable, strict=True
-        ):
-            receipt = _receipt(tally, count)
-            dropped.update(receipt.dropped)
-            publish.answer(receipt)
+    def _answer(self, fan_out: FanOut[M]) -> None:
+        dropped = fan_out.answer()
         fan_out.batch.clear()  # they are in hand no more
         for reason, count in dropped.items():
             self._listener.room_dropped(self.name, reason, count, self._label)
@@ -377,7 +360,7 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
             feed=self._label,
         )
 
-    def _publish_apart(self, fan_out: _FanOut[M], encoder: Encoder, members: dict[M, None]) -> None:
+    def _publish_apart(self, fan_out: FanOut[M], encoder: Encoder, members: dict[M, None]) -> None:
         """Deliver what can be encoded of a batch of which something cannot."""
         singles: list[tuple[Chunk, int]] = []
         feed = self.feed if self.feed is not None and self.feed.loses_nothing else None
@@ -397,75 +380,19 @@ class RoomActor(Actor[RoomMessage], Generic[M]):
             if chunk is not None:
                 singles.append((chunk, index))
             else:
-                fan_out.tallies[index][Offer.ACCEPTED] += len(members)
+                fan_out.took(index, len(members))
         behind = len(fan_out.behind)
         if feed is not None and told:
             indices = [index for _, index in singles]
-            _deliver_or_leave_behind(Chunk.join(told), members, fan_out, indices)
+            fan_out.deliver_or_leave_behind(Chunk.join(told), members, indices)
         behind = len(fan_out.behind) - behind  # it is missing to them when they come to it
         for index in missing:
             exclude = fan_out.batch[index].publication.exclude
             missed = sum(member.identity not in exclude for member in members)
-            fan_out.unencodable[index] += missed - behind
-            fan_out.tallies[index][Offer.ACCEPTED] += behind
-        if feed is not None or not singles:
-            return
-        member: M | None = None
-        try:
-            for member in members:  # of several, which exclude nobody
-                _deliver_singles(singles, member, fan_out)
-        except BaseException:
-            fan_out.walks.append((members, member))
-            raise
-        fan_out.walks.append((members, None))
-
-
-class _FanOut(Generic[M]):
-    """
-    Publications on their way to the members.
-
-    Attributes:
-        batch: The publications.
-        keeps: Whether the room keeps them, so that members can read them later.
-        tallies: What became of each of them, counted.
-        unencodable: How many members' formats cannot express it, for each of them.
-        held: What each member had no space for, in order, with the index of the publication.
-        latches: Those of publishers who wait for sockets, too.
-        behind: Members that did not take it at once, in a room that keeps its messages.
-        walks: Groups of members that were walked over, and where that broke off, if it did.
-    """
-
-    __slots__ = ("batch", "behind", "held", "keeps", "latches", "tallies", "unencodable", "walks")
-
-    def __init__(self, batch: list[Publish], *, keeps: bool = False) -> None:
-        self.batch = batch
-        self.keeps = keeps
-        self.tallies = [Counter[Offer]() for _ in batch]
-        self.unencodable = [0] * len(batch)
-        self.held: dict[M, list[tuple[Chunk, int]]] = {}
-        self.latches = [publish.latch for publish in batch if publish.latch is not None]
-        self.behind: list[M] = []
-        self.walks: list[tuple[dict[M, None], M | None]] = []
-
-    def reached(self) -> set[M]:
-        """Return who has it, when the room has crashed in the middle."""
-        reached: set[M] = set()
-        for members, crashed_at in self.walks:
-            for member in members:
-                if member is crashed_at:
-                    break
-                reached.add(member)
-        return reached.difference(self.behind)
-
-    def note(self, member: M, offer: Offer, index: int) -> None:
-        """Count what became of publication ``index``, and have its publisher wait if it asked."""
-        if offer is Offer.TOO_LARGE and self.keeps and len(self.batch) == 1:
-            self.behind.append(member)  # it reads what no mailbox would hold
-            offer = Offer.ACCEPTED
-        self.tallies[index][offer] += 1
-        latch = self.batch[index].latch
-        if latch is not None and not member.ready and offer.taken:
-            member.when_flushed(latch)
+            fan_out.had_no_words(index, missed - behind)
+            fan_out.took(index, behind)
+        if feed is None and singles:
+            fan_out.deliver_apart(singles, members)
 
 
 _JOINED = JoinReply(True)
@@ -490,119 +417,3 @@ def _contiguous(last: Publish, following: Publish) -> bool:
         and not last.publication.ended
         and not following.publication.ended
     )
-
-
-def _receipt(tally: Counter[Offer], unencodable: int) -> Receipt:
-    accepted = tally[Offer.ACCEPTED] + tally[Offer.CONFLATED] + tally[Offer.EVICTED]
-    dropped: dict[DropReason, int] = {}
-    for offer, reason in _REASONS.items():
-        if tally[offer]:
-            dropped[reason] = dropped.get(reason, 0) + tally[offer]
-    if unencodable:
-        dropped[DropReason.UNENCODABLE] = unencodable
-    return Receipt(accepted, dropped, tally[Offer.EVICTED])
-
-
-def _deliver_one(chunk: Chunk, index: int, members: dict[M, None], fan_out: _FanOut[M]) -> None:
-    """Offer one publication to each member that it does not exclude."""
-    publish = fan_out.batch[index]
-    exclude = publish.publication.exclude
-    latch = publish.latch
-    accepted_offer = Offer.ACCEPTED  # once: this loop is where a broadcast spends its time
-    accepted = 0
-    member: M | None = None
-    try:
-        for member in members:
-            if exclude and member.identity in exclude:
-                continue
-            offer = member.deliver(chunk)
-            if offer is accepted_offer and latch is None:
-                accepted += 1
-            elif offer is Offer.FULL:
-                fan_out.held[member] = [(chunk, index)]
-            else:
-                fan_out.note(member, offer, index)
-    except BaseException:
-        fan_out.walks.append((members, member))
-        raise
-    fan_out.walks.append((members, None))
-    fan_out.tallies[index][accepted_offer] += accepted
-
-
-def _deliver_or_leave_behind(
-    chunk: Chunk, members: dict[M, None], fan_out: _FanOut[M], indices: Iterable[int]
-) -> None:
-    """Write to each member that takes it at once; all the others are behind from now on."""
-    accepted_offer = Offer.ACCEPTED
-    latches = fan_out.latches
-    behind = fan_out.behind
-    failed = Counter[Offer]()
-    member: M | None = None
-    try:
-        for member in members:
-            if not member.ready:
-                behind.append(member)
-                continue
-            offer = member.deliver(chunk)
-            if offer is not accepted_offer:
-                failed[offer] += 1
-            elif latches and not member.ready:
-                for latch in latches:
-                    member.when_flushed(latch)
-    except BaseException:
-        fan_out.walks.append((members, member))
-        raise
-    fan_out.walks.append((members, None))
-    accepted = len(members) - failed.total() if failed else len(members)
-    for index in indices:
-        tally = fan_out.tallies[index]
-        tally[accepted_offer] += accepted
-        if failed:
-            tally.update(failed)
-
-
-def _deliver_joined(chunk: Chunk, members: dict[M, None], fan_out: _FanOut[M]) -> None:
-    """
-    Offer several publications to each member: as one chunk where it is written at once.
-
-    A member that is busy gets them one by one, so that its mailbox counts, and if need be
-    drops, messages rather than chunks.
-    """
-    singles: list[tuple[Chunk, int]] | None = None
-    tallies = fan_out.tallies
-    latches = fan_out.latches
-    accepted_offer = Offer.ACCEPTED
-    at_once = 0
-    member: M | None = None
-    try:
-        for member in members:
-            if member.ready:
-                offer = member.deliver(chunk)
-                if offer is accepted_offer:
-                    at_once += 1
-                    if latches and not member.ready:
-                        for latch in latches:
-                            member.when_flushed(latch)
-                else:
-                    for tally in tallies:
-                        tally[offer] += 1
-            else:
-                if singles is None:
-                    singles = [(single, index) for index, single in enumerate(chunk.singles())]
-                _deliver_singles(singles, member, fan_out)
-    except BaseException:
-        fan_out.walks.append((members, member))
-        raise
-    fan_out.walks.append((members, None))
-    for tally in tallies:
-        tally[accepted_offer] += at_once
-
-
-def _deliver_singles(singles: list[tuple[Chunk, int]], member: M, fan_out: _FanOut[M]) -> None:
-    """Offer each to ``member``; after one that it has no space for, all the others wait too."""
-    for place, (single, index) in enumerate(singles):
-        offer = member.deliver(single)
-        if offer is Offer.FULL:
-            fan_out.held[member] = singles[place:]
-            return
-        fan_out.note(member, offer, index)
