@@ -42,7 +42,7 @@ from actors.messages import Chunk
 from actors.overflow import DropReason, Offer
 from actors.receipts import FlushLatch
 
-__all__ = ["LOST", "ConnectionActor", "ConnectionState", "Patience"]
+__all__ = ["LOST", "PULLS_AT_ONCE", "ConnectionActor", "ConnectionState", "Patience"]
 
 T = TypeVar("T")
 
@@ -54,6 +54,9 @@ WRITE_MESSAGES = 64
 WRITE_BYTES = 16 * 1024
 """Waiting bytes that leave in one write at most, so that a slow client's deadline is fair."""
 
+PULLS_AT_ONCE = 2
+"""What is pulled and written before the event loop serves others: one that reads all that a room
+keeps would have them wait."""
 
 LOST = (DropReason.SEND_FAILED, DropReason.CLOSED)
 """Why messages are lost after they were accepted: the socket ended, or the runtime did."""
@@ -115,6 +118,7 @@ class ConnectionActor(Actor[Chunk]):
         "_listener",
         "_patience",
         "_pulls_next",
+        "_pulls_soon",
         "_silent",
         "_sources",
         "_transport",
@@ -155,6 +159,7 @@ class ConnectionActor(Actor[Chunk]):
         self._episode: Episode | None = None  # of a client that does not keep up
         self._sources: deque[Source] | None = None  # what it pulls from when nothing else waits
         self._pulls_next = False  # whether it is their turn, although something waits
+        self._pulls_soon = False  # whether it goes on pulling when others had their turn
 
     @property
     def send_timeout(self) -> float:
@@ -426,18 +431,37 @@ class ConnectionActor(Actor[Chunk]):
                 self._pull()
 
     def _pull(self) -> None:
-        """Write what sources have, in turns, as long as the transport takes it."""
+        """Write what sources have, in turns, as long as the transport takes it; much of it, by and by."""
         idle = 0  # sources in a row that had nothing
+        left = PULLS_AT_ONCE
         while self.ready and self._sources is not None and idle < len(self._sources):
+            if not left:
+                self._pull_soon()
+                return
             source = self._sources[0]
             self._sources.rotate(-1)
             chunk = source.pull()
             if chunk is not None:
                 idle = 0
+                left -= 1
                 if not self._write(chunk):
                     source.stalled()
             elif self._sources is not None and self._sources[-1] is source:
                 idle += 1  # one that has ended with this is in the way of nobody
+
+    def _pull_soon(self) -> None:
+        """Go on pulling when others have had their turn."""
+        if not self._pulls_soon:
+            self._pulls_soon = True
+            self.cell.runtime.loop.call_soon(self._pull_again)
+
+    def _pull_again(self) -> None:
+        self._pulls_soon = False
+        if self.ready:
+            self._pull()
+        elif self._sources is not None:  # something else came between, which the socket holds back
+            for source in self._sources:
+                source.stalled()
 
     def _pull_once(self) -> bool:
         """Let one source have its turn among what waits; return whether the transport takes more."""

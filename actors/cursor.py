@@ -307,7 +307,7 @@ class Cursor(Generic[M]):
         if page.ended and page.top.offset == feed.routed:
             feed.finish()  # perhaps nobody came to say so
         self.member.resume(self)
-        if self._taken < self._pulls:  # the socket is held back by something else
+        if self._taken < self._pulls and not self.member.ready:  # held back by something else
             pulled_at_once = self._next_of_page()
             self._hold(pulled_at_once, len(pulled_at_once))
             self._step = 1

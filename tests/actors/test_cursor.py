@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from actors.connection import ConnectionActor
+from actors.connection import PULLS_AT_ONCE, ConnectionActor
 from actors.cursor import PAGE_BYTES, PAGE_MESSAGES, PULL_BYTES, PULL_MESSAGES, READ_ATTEMPTS
 from actors.exits import CloseCode, Ending, ExitReason
 from actors.messages import Chunk, Frame, Join
@@ -239,6 +239,43 @@ async def test_what_waits_has_its_turn_among_sources(runtime: Runtime) -> None:
         transport.resume(stalled=True)
 
     assert "waits" in transport.sent
+
+
+async def test_who_pulls_much_lets_others_have_their_turn(runtime: Runtime) -> None:
+    """The loop serves everybody else every few pulls, however much a transport takes."""
+    transport = FakeTransport()
+    connection = connect(runtime, transport)
+    source = Endless("pulled")
+
+    connection.follow(source)
+    at_once = len(transport.sent)
+    await asyncio.sleep(0)
+    later = len(transport.sent)
+    connection.unfollow(source)
+    await settle()
+
+    assert at_once == PULLS_AT_ONCE
+    assert later == 2 * PULLS_AT_ONCE
+    assert len(transport.sent) == later
+    assert source.stalls == 0
+
+
+async def test_a_socket_that_is_held_back_between_pulls_stalls_its_sources(
+    runtime: Runtime,
+) -> None:
+    """Something else was written meanwhile, and what they hold ready would wait for that."""
+    transport = FakeTransport()
+    connection = connect(runtime, transport)
+    source = Endless("pulled")
+    connection.follow(source)
+    transport.stalled = True
+    connection.deliver(chunk("something else"))
+
+    await asyncio.sleep(0)
+
+    assert source.stalls == 1
+    assert transport.sent.count("pulled") == PULLS_AT_ONCE
+    connection.unfollow(source)
 
 
 async def test_a_source_that_is_not_followed_any_more_is_not_pulled(runtime: Runtime) -> None:
