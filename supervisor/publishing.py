@@ -176,6 +176,7 @@ class Publisher:
                     "nothing there; rooms of the classes log and status keep"
                 )
             return await self._broker.publish(room, publication, flush=flush)
+        assert isinstance(room, str)  # no other room has a policy
         pending = _Pending(
             asyncio.get_running_loop(),
             self._appended,
@@ -183,7 +184,15 @@ class Publisher:
         )
         deadline = time.monotonic() + self._settings.publish_timeout
         appended = await _when_space(
-            lambda: self._append(publication, policy, idempotency_key, expect_offset, pending.done),
+            lambda: self._history.append(
+                room,
+                entry_of(publication, self._codec),
+                policy.retention,
+                durability=policy.durability,
+                idempotency_key=idempotency_key,
+                expect_offset=expect_offset,
+                then=pending.done,
+            ),
             deadline,
         )
         if appended is None:
@@ -211,6 +220,8 @@ class Publisher:
             self._broker.publish_nowait(room, publication)
             return
 
+        assert isinstance(room, str)  # no other room has a policy
+
         def done(outcome: Appended | Exception) -> None:
             if isinstance(outcome, Appended):
                 self._route(publication, outcome)
@@ -218,7 +229,14 @@ class Publisher:
                 self._refused(room, policy, outcome)
 
         try:
-            appended = self._append(publication, policy, idempotency_key, None, done)
+            appended = self._history.append(
+                room,
+                entry_of(publication, self._codec),
+                policy.retention,
+                durability=policy.durability,
+                idempotency_key=idempotency_key,
+                then=done,
+            )
         except AppendRefused as refusal:
             self._refused(room, policy, refusal)
         else:
@@ -310,27 +328,6 @@ class Publisher:
             node.runtime.run(alert(), name="alert", on_done=ended)
 
         node.delivery.post(post)
-
-    def _append(
-        self,
-        publication: Publication,
-        policy: RoomPolicy,
-        idempotency_key: str | None,
-        expect_offset: int | None,
-        done: Callable[[Appended | Exception], None],
-    ) -> Appended | None:
-        """Append; return what became of it, or None if ``done`` is told."""
-        room = publication.room
-        assert isinstance(room, str)  # no other room has a policy
-        return self._history.append(
-            room,
-            entry_of(publication, self._codec),
-            policy.retention,
-            durability=policy.durability,
-            idempotency_key=idempotency_key,
-            expect_offset=expect_offset,
-            then=done,
-        )
 
     def _route(self, publication: Publication, appended: Appended) -> None:
         """Hand over what is kept already; a room that has no space for it will read it."""

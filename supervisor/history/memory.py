@@ -81,7 +81,29 @@ class MemoryHistory:
         """Append; done when it returns. See :class:`supervisor.history.base.History`."""
         self._lock.acquire()  # half of what `with` costs
         try:
-            return self._append(room, entry, retention, idempotency_key, expect_offset)
+            now = self._clock()
+            self._appends += 1
+            if not self._appends & (SWEEP_EVERY - 1):
+                self._sweep(now)
+            kept = self._rooms.get(room)
+            if kept is None or kept.touched + kept.retention.meta_age <= now:
+                if kept is not None:
+                    self._forget(kept)
+                if expect_offset:
+                    raise OffsetConflict(room, expect_offset, NOWHERE)
+                kept = self._make(room, retention, now)
+            if idempotency_key is not None:
+                first = kept.repeats(idempotency_key, now)
+                if first is not None:
+                    return Appended(Position(kept.epoch, first), repeated=True)
+            if kept.ended:
+                raise LogEnded(f"room {room!r} has ended")
+            if expect_offset is not None and expect_offset != kept.top:
+                raise OffsetConflict(room, expect_offset, Position(kept.epoch, kept.top))
+            offset = kept.append(entry, retention, now)
+            if idempotency_key is not None:
+                kept.remember(idempotency_key, now, offset)
+            return _new(Appended, (_new(Position, (kept.epoch, offset)), False))
         finally:
             self._lock.release()
 
@@ -124,38 +146,6 @@ class MemoryHistory:
                 return False
             self._forget(self._rooms[room])
             return True
-
-    def _append(
-        self,
-        name: str,
-        entry: Entry,
-        retention: Retention,
-        idempotency_key: str | None,
-        expect_offset: int | None,
-    ) -> Appended:
-        now = self._clock()
-        self._appends += 1
-        if not self._appends & (SWEEP_EVERY - 1):
-            self._sweep(now)
-        room = self._rooms.get(name)
-        if room is None or room.touched + room.retention.meta_age <= now:
-            if room is not None:
-                self._forget(room)
-            if expect_offset:
-                raise OffsetConflict(name, expect_offset, NOWHERE)
-            room = self._make(name, retention, now)
-        if idempotency_key is not None:
-            first = room.repeats(idempotency_key, now)
-            if first is not None:
-                return Appended(Position(room.epoch, first), repeated=True)
-        if room.ended:
-            raise LogEnded(f"room {name!r} has ended")
-        if expect_offset is not None and expect_offset != room.top:
-            raise OffsetConflict(name, expect_offset, Position(room.epoch, room.top))
-        offset = room.append(entry, retention, now)
-        if idempotency_key is not None:
-            room.remember(idempotency_key, now, offset)
-        return _new(Appended, (_new(Position, (room.epoch, offset)), False))
 
     def _find(self, name: str, now: float) -> Room | None:
         room = self._rooms.get(name)

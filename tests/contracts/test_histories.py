@@ -135,11 +135,11 @@ class Traceless(MemoryHistory):
 class Crowding(MemoryHistory):
     """Counts tombstones among the values."""
 
-    def _append(self, name: str, *args: Any) -> Appended:
-        appended = super()._append(name, *args)
-        room = self._rooms[name]
-        while room.retention.compact and room.count > room.most:
-            room._lose(room.head, room.offsets[room.head])
+    def append(self, room: str, *args: Any, **options: Any) -> Appended:
+        appended = super().append(room, *args, **options)
+        kept = self._rooms[room]
+        while kept.retention.compact and kept.count > kept.most:
+            kept._lose(kept.head, kept.offsets[kept.head])
         return appended
 
 
