@@ -52,9 +52,10 @@ COLUMNS = {
         Column("rate", "deliveries/s", "deliveries/s", "{:,.0f}"),
     ),
     Kind.KEEPING: (
-        Column("added_us", "CPU that keeping adds, µs", "keeping adds µs", "{:.2f}"),
-        Column("event_us", "a publication that is not kept, µs", "not kept µs", "{:.2f}"),
-        Column("log_us", "one that is, µs", "kept µs", "{:.2f}"),
+        Column("append_us", "CPU that keeping adds, nobody there, µs", "append µs", "{:.2f}"),
+        Column("added_us", "that it adds with 10 members, µs", "with members µs", "{:.2f}"),
+        Column("event_us", "all of one that is not kept, µs", "not kept µs", "{:.2f}"),
+        Column("log_us", "all of one that is, µs", "kept µs", "{:.2f}"),
     ),
     Kind.APPENDS: (
         Column(

@@ -250,11 +250,13 @@ class Runner:
         session = await self._session(peer, members, scenario)
         count = DEPTH * max(10, round(200 * self.options.seconds))
         command = f"keeping {count} {scenario.size}"
-        event, log = (float(word) for word in await session.server.ask(command, "keeping"))
+        seconds = [float(word) for word in await session.server.ask(command, "keeping")]
+        event, log, event_to_nobody, log_to_nobody = (each / count * 1e6 for each in seconds)
         values = {
-            "added_us": (log - event) / count * 1e6,
-            "event_us": event / count * 1e6,
-            "log_us": log / count * 1e6,
+            "append_us": log_to_nobody - event_to_nobody,
+            "added_us": log - event,
+            "event_us": event,
+            "log_us": log,
         }
         return Row(scenario.key, peer.key, values)
 

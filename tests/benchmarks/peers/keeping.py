@@ -7,8 +7,9 @@ usage: python -m tests.benchmarks.peers.keeping
 Clients join both rooms: ``/ws`` at the newest message, ``/ws?begin=start`` at the oldest one. The room
 that keeps has COUNT messages from the beginning. It takes three more commands:
 
-* ``keeping COUNT SIZE`` -> ``keeping EVENT LOG``: seconds of the process that COUNT publications to each
-  room took, in turns, each time as many as may wait together.
+* ``keeping COUNT SIZE`` -> ``keeping EVENT LOG EVENT LOG``: seconds of the process that COUNT publications
+  to each room took, in turns, each time as many as may wait together; then the same of two rooms in
+  which nobody is.
 * ``publishers COUNT SECONDS SIZE`` -> ``publishers PUBLICATIONS SECONDS``: so many publishers, each of
   which waits until its message is kept and routed before it publishes the next.
 * ``appends SECONDS SIZE`` -> ``appends COUNT SECONDS``: appends to a store of the same kind that nobody
@@ -33,6 +34,7 @@ from supervisor.testing import append_to
 from tests.benchmarks.peers.control import DEPTH, payload, serve
 
 KEEPS, PASSES = "room", "event"
+NOBODY = {KEEPS: "room without members", PASSES: "event without members"}
 
 SQLITE = "sqlite:///"
 
@@ -64,15 +66,15 @@ class Publisher:
 
     async def keeping(self, count: int, size: int) -> str:
         """Answer ``keeping``."""
-        spent = {PASSES: 0.0, KEEPS: 0.0}
+        spent = dict.fromkeys([PASSES, KEEPS, NOBODY[PASSES], NOBODY[KEEPS]], 0.0)
         for first in range(0, count, DEPTH):
             texts = [payload(number, size) for number in range(first, first + DEPTH)]
-            for room in (PASSES, KEEPS) if first // DEPTH % 2 else (KEEPS, PASSES):
+            for room in list(spent) if first // DEPTH % 2 else reversed(spent):
                 began = time.process_time()
                 await self.queued(texts, room)
                 spent[room] += time.process_time() - began
                 await asyncio.sleep(0)  # the loop serves its sockets
-        return f"{spent[PASSES]:.6f} {spent[KEEPS]:.6f}"
+        return " ".join(f"{seconds:.6f}" for seconds in spent.values())
 
     async def publishers(self, publishers: int, seconds: float, size: int) -> str:
         """Answer ``publishers``."""
@@ -157,9 +159,9 @@ def main() -> None:
         for each in path.parent.glob(f"{path.name}*"):  # what an earlier server has left
             each.unlink()
         history = SqliteHistory(path.with_name(f"{path.name}.alone"))
-    supervisor = Supervisor(
-        history=arguments.history, rooms={KEEPS: policy, PASSES: RoomPolicy.event(overflow="block")}
-    )
+    passes = RoomPolicy.event(overflow="block")
+    rooms = {KEEPS: policy, NOBODY[KEEPS]: policy, PASSES: passes, NOBODY[PASSES]: passes}
+    supervisor = Supervisor(history=arguments.history, rooms=rooms)
     publisher = Publisher(supervisor, history, policy)
     serve(
         fastapi_app(supervisor),
