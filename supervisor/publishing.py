@@ -8,10 +8,9 @@ waiting: so the append and the hand-over belong together, and not to the publish
 from __future__ import annotations
 
 import asyncio
-import math
 import threading
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING
 
 from actors.errors import MailboxFull, MessageTooLarge
@@ -19,10 +18,13 @@ from actors.overflow import DropReason
 from actors.positions import Position
 from actors.publications import Publication
 from actors.receipts import Receipt
-from supervisor.errors import AppendRefused, InvalidPublication, StoreFull, StoreUnavailable
+from supervisor.alerts import Alerts
+from supervisor.errors import AppendRefused, InvalidPublication, StoreFull
 from supervisor.feeds import decoded, entry_of
 from supervisor.history.base import Appended
 from supervisor.losses import Losses
+from supervisor.pending import Answers, Pending
+from supervisor.publication_rules import check_append, check_publication
 from supervisor.telemetry.logging import event_logger
 from supervisor.telemetry.quiet import Quiet
 
@@ -31,19 +33,13 @@ if TYPE_CHECKING:
     from supervisor.codecs.json import JsonCodec
     from supervisor.history.base import History
     from supervisor.important import Letters
-    from supervisor.inbox.base import Inbox, InboxMessage, InboxUser
+    from supervisor.inbox.base import Inbox
     from supervisor.node import Node
     from supervisor.policies import RoomPolicies, RoomPolicy
     from supervisor.settings import Settings
 
 __all__ = ["Publisher"]
 
-
-POSTED_ALERTS = 1_000
-"""Alerts of ``publish_nowait`` that may be on their way to the inboxes."""
-
-MAX_IDEMPOTENCY_KEY = 255
-"""Characters of an idempotency key, at most."""
 
 FULL_PAUSE = 0.005
 """Seconds after which a publisher tries again that waits for space in the history."""
@@ -66,6 +62,7 @@ class Publisher:
 
     Attributes:
         losses: Messages that no store took, and of which nobody waited to be told.
+        alerts: Publishes what goes into inboxes.
     """
 
     def __init__(
@@ -82,19 +79,15 @@ class Publisher:
         nodes: Callable[[], list[Node]],
     ) -> None:
         self.losses = Losses()
-        self._inbox = inbox
-        self._letters = letters
-        self._open_node = open_node
-        self._nodes = nodes
+        self.alerts = Alerts(
+            inbox, letters, open_node=open_node, nodes=nodes, on_refused=self._refused
+        )
         self._settings = settings
         self._policies = policies
         self._broker = broker
         self._history = history
         self._codec = codec
-        self._appended = _Answers()
-        self._posting = threading.Lock()
-        self._posts = 0  # alerts of publish_nowait under way
-        self._posted: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Future[None]] = {}
+        self._appended = Answers()
         self._quiet = Quiet()
         self._losing = threading.Lock()
         self._log = event_logger()
@@ -117,7 +110,7 @@ class Publisher:
             UnserialisableData: If it cannot be expressed as JSON.
         """
         policy = self._policies.resolve(room)
-        _check(room, policy, key, exclude, ttl)
+        check_publication(room, policy, key, exclude, ttl)
         if policy.feed == "event":
             publication = Publication(data, self._codec, room=room, key=key, exclude=exclude)
         else:  # the same for who is live and who reads it later: what JSON makes of it
@@ -141,7 +134,7 @@ class Publisher:
             raise InvalidPublication(
                 f"room {room!r} is of the class {policy.feed}; keys are removed from status rooms"
             )
-        _check(room, policy, key, frozenset(), None)
+        check_publication(room, policy, key, frozenset(), None)
         publication = Publication.of_frame(None, self._codec, lambda _: None, room=room, key=key)
         publication.removed = True
         return publication
@@ -164,11 +157,11 @@ class Publisher:
         """Publish, and return what became of it; see :meth:`supervisor.supervisor.Supervisor.publish`."""
         room = publication.room
         policy = self._policies.resolve(room)
-        _check_append(idempotency_key, expect_offset)
+        check_append(idempotency_key, expect_offset)
         if policy.feed == "alert":
             if expect_offset is not None:
                 raise InvalidPublication(f"room {room!r} is of the class alert and has no offsets")
-            return await self._alert(publication, policy, idempotency_key)
+            return await self.alerts.publish(publication, policy, idempotency_key)
         if not policy.keeps:
             if idempotency_key is not None or expect_offset is not None:
                 raise InvalidPublication(
@@ -177,7 +170,7 @@ class Publisher:
                 )
             return await self._broker.publish(room, publication, flush=flush)
         assert isinstance(room, str)  # no other room has a policy
-        pending = _Pending(
+        pending = Pending(
             asyncio.get_running_loop(),
             self._appended,
             lambda appended: self._route(publication, appended),
@@ -210,9 +203,9 @@ class Publisher:
         """Publish without waiting, from any thread."""
         room = publication.room
         policy = self._policies.resolve(room)
-        _check_append(idempotency_key, None)
+        check_append(idempotency_key, None)
         if policy.feed == "alert":
-            self._alert_nowait(publication, policy, idempotency_key)
+            self.alerts.publish_nowait(publication, policy, idempotency_key)
             return
         if not policy.keeps:
             if idempotency_key is not None:
@@ -242,92 +235,6 @@ class Publisher:
         else:
             if appended is not None:
                 self._route(publication, appended)
-
-    async def send_important(
-        self,
-        user: InboxUser,
-        publication: Publication,
-        *,
-        lasts: float,
-        idempotency_key: str | None = None,
-    ) -> Receipt:
-        """Put ``publication`` into the inbox of ``user``; it lasts so many seconds."""
-        _check_append(idempotency_key, None)
-        messages = self._letters.write(
-            publication, [user], room=None, lasts=lasts, idempotency_key=idempotency_key
-        )
-        return await self._put(messages)
-
-    async def _alert(
-        self, publication: Publication, policy: RoomPolicy, idempotency_key: str | None
-    ) -> Receipt:
-        """Put ``publication`` into the inbox of everybody who subscribed to its room."""
-        room = publication.room
-        assert isinstance(room, str)  # no other room has a policy
-        assert policy.expires_after is not None  # alert rooms have one
-        posted = self._posted.get((asyncio.get_running_loop(), room))
-        if posted is not None:
-            await asyncio.wait([posted])
-        return await self._alert_now(publication, room, policy.expires_after, idempotency_key)
-
-    async def _alert_now(
-        self, publication: Publication, room: str, lasts: float, idempotency_key: str | None
-    ) -> Receipt:
-        messages = self._letters.write(
-            publication,
-            await self._inbox.subscribers(room),
-            room=room,
-            lasts=lasts,
-            idempotency_key=idempotency_key,
-        )
-        return await self._put(messages)
-
-    async def _put(self, messages: Sequence[InboxMessage]) -> Receipt:
-        if not messages:
-            return Receipt()
-        kept = await self._open_node().inboxes.put(messages)
-        return Receipt(len(kept.new), repeated=not kept.new)
-
-    def _alert_nowait(
-        self, publication: Publication, policy: RoomPolicy, idempotency_key: str | None
-    ) -> None:
-        nodes = self._nodes()
-        node = next((node for node in nodes if node.delivery.local), nodes[0] if nodes else None)
-        if node is None:
-            raise StoreUnavailable(
-                "no event loop runs yet that could take an alert: await publish() on one"
-            )
-
-        room, lasts = publication.room, policy.expires_after
-        assert isinstance(room, str)  # no other room has a policy
-        assert lasts is not None  # alert rooms have one
-        with self._posting:
-            if self._posts >= POSTED_ALERTS:
-                raise MailboxFull(f"{POSTED_ALERTS} alerts wait for the inboxes; await publish()")
-            self._posts += 1
-        place = (node.loop, room)
-
-        def post() -> None:
-            before = self._posted.get(place)
-            done = self._posted[place] = node.loop.create_future()
-
-            async def alert() -> None:
-                if before is not None:
-                    await asyncio.wait([before])
-                await self._alert_now(publication, room, lasts, idempotency_key)
-
-            def ended(error: BaseException | None) -> None:
-                with self._posting:
-                    self._posts -= 1
-                done.set_result(None)
-                if self._posted.get(place) is done:
-                    del self._posted[place]
-                if isinstance(error, Exception):  # nobody waits: it is counted and logged
-                    self._refused(room, policy, error)
-
-            node.runtime.run(alert(), name="alert", on_done=ended)
-
-        node.delivery.post(post)
 
     def _route(self, publication: Publication, appended: Appended) -> None:
         """Hand over what is kept already; a room that has no space for it will read it."""
@@ -373,158 +280,3 @@ async def _when_space(append: Callable[[], Appended | None], deadline: float) ->
             if time.monotonic() >= deadline:
                 raise
             await asyncio.sleep(FULL_PAUSE)  # a commit or two: the publisher is held back
-
-
-def _check_append(idempotency_key: object, expect_offset: object) -> None:
-    if idempotency_key is not None and not (
-        isinstance(idempotency_key, str)
-        and 1 <= len(idempotency_key) <= MAX_IDEMPOTENCY_KEY
-        and _is_unicode(idempotency_key)
-    ):
-        raise InvalidPublication(
-            f"idempotency_key is a str of 1 to {MAX_IDEMPOTENCY_KEY} characters, not "
-            f"{str(idempotency_key)[:80]!r}"
-        )
-    if expect_offset is not None and (
-        not isinstance(expect_offset, int) or isinstance(expect_offset, bool) or expect_offset < 0
-    ):
-        raise InvalidPublication(f"expect_offset is an int from 0, not {expect_offset!r}")
-
-
-def _check(
-    room: Hashable,
-    policy: RoomPolicy,
-    key: Hashable | None,
-    exclude: frozenset[Hashable],
-    ttl: float | None,
-) -> None:
-    if ttl is not None and policy.feed != "status":
-        raise InvalidPublication(
-            f"room {room!r} is of the class {policy.feed}; ttl is for the keys of status rooms"
-        )
-    if ttl is not None and (not isinstance(ttl, int | float) or not 0 < ttl < math.inf):
-        raise InvalidPublication(f"ttl is a number of seconds above 0, not {ttl!r}")
-    if policy.feed == "status" and not isinstance(key, str):
-        raise InvalidPublication(
-            f"room {room!r} is of the class status: a message there is the value of a key, "
-            f"key=, which is a str, not {key!r}"
-        )
-    if policy.feed == "status" and not _is_unicode(str(key)):
-        raise InvalidPublication(f"key= is text that UTF-8 can express, not {key!r}")
-    if policy.feed in {"log", "alert"} and key is not None:
-        raise InvalidPublication(
-            f"room {room!r} is of the class {policy.feed}, where every message counts; key= is "
-            "for event and status rooms"
-        )
-    if policy.feed != "event" and exclude:
-        raise InvalidPublication(
-            f"room {room!r} is of the class {policy.feed} and keeps its messages for all; "
-            "exclude= is for event rooms"
-        )
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-class _Pending:
-    """An append under way, and who waits for it."""
-
-    __slots__ = ("_answers", "_claimed", "_future", "_loop", "_outcome", "_thread", "on_abandoned")
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        answers: _Answers,
-        on_abandoned: Callable[[Appended], None],
-    ) -> None:
-        self._loop = loop
-        self._answers = answers
-        self._thread = threading.get_ident()
-        self._outcome: Appended | Exception | None = None
-        self._future: asyncio.Future[None] | None = None
-        self._claimed = False  # whether the publisher has the outcome
-        self.on_abandoned = on_abandoned
-
-    def done(self, outcome: Appended | Exception) -> None:
-        """Take the outcome, in whatever thread the store has it."""
-        self._outcome = outcome
-        if threading.get_ident() == self._thread:
-            if self._future is not None:
-                self.wake()
-        elif not self._answers.post(self._loop, self):
-            self.wake()
-
-    async def outcome(self, timeout: float) -> Appended:
-        """Return the outcome; who stops waiting leaves the rest to ``on_abandoned``."""
-        if self._outcome is None:
-            self._future = self._loop.create_future()
-            late = self._loop.call_later(timeout, self._give_up)  # cheaper than a context
-            try:
-                await self._future
-            except asyncio.CancelledError:
-                if self._future.done() and not self._future.cancelled():
-                    self.wake()  # the outcome came in the same moment
-                raise
-            finally:
-                late.cancel()
-            if self._outcome is None:
-                raise StoreUnavailable(
-                    f"the history has not answered within publish_timeout, {timeout:g} s; the "
-                    "message may be kept yet"
-                )
-        self._claimed = True
-        if isinstance(self._outcome, Exception):
-            raise self._outcome
-        assert self._outcome is not None
-        return self._outcome
-
-    def _give_up(self) -> None:
-        if self._future is not None and not self._future.done():
-            self._future.set_result(None)
-
-    def wake(self) -> None:
-        """Let the one who waits go on; if nobody does any more, see to the rest."""
-        if self._claimed:
-            return
-        if self._future is not None and not self._future.done():
-            self._future.set_result(None)
-        elif isinstance(self._outcome, Appended):
-            self.on_abandoned(self._outcome)
-
-
-class _Answers:
-    """Takes answers to the loops that wait for them: one wake-up a loop, however many there are."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._waiting: dict[asyncio.AbstractEventLoop, list[_Pending]] = {}
-
-    def post(self, loop: asyncio.AbstractEventLoop, pending: _Pending) -> bool:
-        """Wake ``pending`` on its loop; return whether that loop still is."""
-        with self._lock:
-            waiting = self._waiting.get(loop)
-            if waiting is not None:
-                waiting.append(pending)
-                return True
-            self._waiting[loop] = [pending]
-        try:
-            loop.call_soon_threadsafe(self._deliver, loop)
-        except RuntimeError:  # it was closed
-            with self._lock:
-                abandoned = self._waiting.pop(loop)
-            for each in abandoned:
-                if each is not pending:
-                    each.wake()
-            return False
-        return True
-
-    def _deliver(self, loop: asyncio.AbstractEventLoop) -> None:
-        with self._lock:
-            waiting = self._waiting.pop(loop)
-        for pending in waiting:
-            pending.wake()

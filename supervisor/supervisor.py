@@ -433,7 +433,7 @@ class Supervisor:
         owner = inbox_user(user)
         publication = self._publication(user_room(user), data, None, None, None)
         await self.open_stores()
-        return await self._publisher.send_important(
+        return await self._publisher.alerts.send(
             owner,
             publication,
             lasts=self.settings.important_expires if expires_after is None else expires_after,

@@ -15,7 +15,7 @@ from supervisor import RoomPolicy, Session, StoreUnavailable, Supervisor
 from supervisor.errors import AppendRefused
 from supervisor.history.base import Appended
 from supervisor.history.memory import MemoryHistory
-from supervisor.publishing import _Answers, _Pending
+from supervisor.pending import Answers, Pending
 from tests.supervisor.asgi import bare_app
 from tests.supervisor.conftest import NewPeer, Supervise
 from tests.supervisor.endpoints import endpoint, enter, until_the_client_leaves
@@ -235,7 +235,7 @@ async def test_an_answer_in_the_same_thread_wakes_who_waits() -> None:
     """A store may tell of an append in the loop's own thread, later."""
     abandoned: list[Appended] = []
     loop = asyncio.get_running_loop()
-    pending = _Pending(loop, _Answers(), abandoned.append)
+    pending = Pending(loop, Answers(), abandoned.append)
     waiting = asyncio.create_task(pending.outcome(1))
     await settle()
     appended = Appended(await MemoryHistory().end("a"))
