@@ -65,8 +65,8 @@ def read_page(
     ).fetchone()
     if row is None:
         return Page()
-    room = RoomRow(row)
-    if room.touched + room.meta_age <= now:
+    room = RoomRow.of(row)
+    if room.touched + room.bounds.meta_age <= now:
         return Page()
     going = Going(0, 0, 0, 0, room.lost)
     if room.due <= now:
@@ -84,7 +84,7 @@ def read_page(
     expired = "0"
     if room.due <= now:
         stays = "expires IS NULL OR expires > :now"
-        if room.compact:
+        if room.bounds.compact:
             stays += " OR key IS NOT NULL AND max(time, expires) > :since"
             expired = "(key IS NOT NULL AND expires <= :now AND NOT flags & 8)"
         which += f" AND ({stays})"
@@ -93,7 +93,7 @@ def read_page(
         "after": max(asked.after, going.first - 1),
         "before": room.top + 1 if asked.before is None else asked.before,
         "now": now,
-        "since": now - room.tombstone_age,
+        "since": now - room.bounds.tombstone_age,
     }
     order = "offset DESC" if asked.reverse else "offset"
     # First how many, without touching what may be large: most often all that were asked for.

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
 from supervisor.history.base import Retention
@@ -28,9 +30,9 @@ __all__ = [
     "ROOM_COLUMNS",
     "SCHEMA",
     "TOMBSTONE",
+    "Bounds",
     "Going",
     "RoomRow",
-    "bounds_of",
     "chunks",
     "find_going",
     "insert",
@@ -101,34 +103,45 @@ _MOST_ROWS = 128
 T = TypeVar("T")
 
 
-class RoomRow:
-    """A row of the rooms."""
+class Bounds(NamedTuple):
+    """What a room keeps, as the last columns of its row have it: see :class:`Retention`."""
 
-    __slots__ = (
-        "age",
-        "compact",
-        "due",
-        "ended",
-        "epoch",
-        "grown",
-        "id",
-        "largest",
-        "lost",
-        "meta_age",
-        "most",
-        "name",
-        "oldest",
-        "records",
-        "replaced",
-        "retention",
-        "size",
-        "tombstone_age",
-        "tombstones",
-        "top",
-        "touched",
-        "unsure",
-        "unsure_since",
-    )
+    most: int | None
+    largest: int | None
+    age: int | None
+    compact: int
+    tombstone_age: int
+    meta_age: int
+
+    @classmethod
+    def of(cls, retention: Retention) -> Bounds:
+        """Return the columns."""
+        return cls(
+            retention.records,
+            retention.size,
+            None if retention.age is None else micros(retention.age),
+            int(retention.compact),
+            micros(retention.tombstone_age),
+            micros(retention.meta_age),
+        )
+
+
+_state_of = attrgetter(*ROOM_COLUMNS.split(", ")[: -len(Bounds._fields)])
+
+
+@dataclass(slots=True)
+class RoomRow:
+    """
+    A row of the rooms, and what is known of it while it is cached.
+
+    Attributes:
+        bounds: What is kept.
+        retention: The object that was given last.
+        unsure_since: The group that set ``unsure``; 0: the file says so already.
+        replaced: By key, places among the rows of this group.
+        grown: Whether there were appends since its bounds were kept.
+        oldest: An offset before which there are tombstones at most.
+    """
 
     id: int
     name: str
@@ -142,75 +155,23 @@ class RoomRow:
     touched: int
     due: int
     unsure: int
-    most: int | None
-    largest: int | None
-    age: int | None
-    compact: int
-    tombstone_age: int
-    meta_age: int
+    bounds: Bounds
+    retention: Retention | None = None
+    unsure_since: int = 0
+    replaced: dict[str, int] = field(default_factory=dict)
+    grown: bool = False
+    oldest: int = 0
 
-    def __init__(self, row: tuple[Any, ...]) -> None:
-        (
-            self.id,
-            self.name,
-            self.epoch,
-            self.top,
-            self.lost,
-            self.ended,
-            self.records,
-            self.tombstones,
-            self.size,
-            self.touched,
-            self.due,
-            self.unsure,
-            *bounds,
-        ) = row
-        self.set_bounds(tuple(bounds))
-        self.retention: Retention | None = None  # the object that was given last
-        self.unsure_since = 0  # group that set it; 0: the file says so already
-        self.replaced: dict[str, int] = {}  # by key, places among the rows of this group
-        self.grown = False  # whether there were appends since its bounds were kept
-        self.oldest = 0  # an offset before which there are tombstones at most
+    @classmethod
+    def of(cls, row: tuple[Any, ...]) -> RoomRow:
+        """Return the room whose row that is."""
+        bounds = Bounds(*row[-len(Bounds._fields) :])
+        values: list[Any] = [*row[: -len(Bounds._fields)], bounds]
+        return cls(*values)
 
     def row(self) -> tuple[Any, ...]:
         """Return what it is made from."""
-        return (
-            self.id,
-            self.name,
-            self.epoch,
-            self.top,
-            self.lost,
-            self.ended,
-            self.records,
-            self.tombstones,
-            self.size,
-            self.touched,
-            self.due,
-            self.unsure,
-            *self.bounds(),
-        )
-
-    def bounds(self) -> tuple[Any, ...]:
-        """Return what is kept, as :func:`bounds_of` does."""
-        return (
-            self.most,
-            self.largest,
-            self.age,
-            self.compact,
-            self.tombstone_age,
-            self.meta_age,
-        )
-
-    def set_bounds(self, bounds: tuple[Any, ...]) -> None:
-        """Take what is kept from :func:`bounds_of`."""
-        (
-            self.most,
-            self.largest,
-            self.age,
-            self.compact,
-            self.tombstone_age,
-            self.meta_age,
-        ) = bounds
+        return (*_state_of(self), *self.bounds)
 
 
 class Going(NamedTuple):
@@ -265,15 +226,15 @@ def find_going(connection: sqlite3.Connection, room: RoomRow, now: int) -> Going
     first = 0
     lost = room.lost
     records = tombstones = size = 0
-    if room.age is not None:
+    if room.bounds.age is not None:
         row = connection.execute(
             "SELECT offset FROM history_records WHERE room = ? AND time > ?"
             " ORDER BY offset LIMIT 1",
-            (room.id, now - room.age),
+            (room.id, now - room.bounds.age),
         ).fetchone()
         first = row[0] if row else room.top + 1
-    values = {"room": room.id, "first": first, "now": now, "since": now - room.tombstone_age}
-    for which, goes, buried, shrinks, loses in _GOING_COMPACTED if room.compact else _GOING:
+    values = {"room": room.id, "first": first, "now": now, "since": now - room.bounds.tombstone_age}
+    for which, goes, buried, shrinks, loses in _GOING_COMPACTED if room.bounds.compact else _GOING:
         more, of_them, bytes_, newest = connection.execute(
             f"SELECT coalesce(sum({goes}), 0), coalesce(sum({buried}), 0),"  # noqa: S608 - constants
             f" coalesce(sum({shrinks}), 0), max(CASE WHEN {loses} THEN offset ELSE 0 END)"
@@ -290,18 +251,6 @@ def find_going(connection: sqlite3.Connection, room: RoomRow, now: int) -> Going
 def micros(seconds: float) -> int:
     """Return whole microseconds; at most 100,000 years of them."""
     return round(max(-_EVER, min(seconds * 1e6, _EVER)))
-
-
-def bounds_of(retention: Retention) -> tuple[Any, ...]:
-    """Return the last columns of a room: what it keeps."""
-    return (
-        retention.records,
-        retention.size,
-        None if retention.age is None else micros(retention.age),
-        int(retention.compact),
-        micros(retention.tombstone_age),
-        micros(retention.meta_age),
-    )
 
 
 def insert(

@@ -24,11 +24,11 @@ def trim(connection: sqlite3.Connection, room: RoomRow, now: int) -> None:
     if room.due <= now:
         going = find_going(connection, room, now)
         _delete(connection, room, "offset < ?", going.first)
-        if room.compact:
+        if room.bounds.compact:
             _bury(connection, room, now)
         _delete(connection, room, "NOT flags & 8 AND expires <= ?", now)
-        if room.compact:
-            _delete(connection, room, "flags & 8 AND expires <= ?", now - room.tombstone_age)
+        if room.bounds.compact:
+            _delete(connection, room, "flags & 8 AND expires <= ?", now - room.bounds.tombstone_age)
         room.records -= going.records
         room.tombstones -= going.tombstones
         room.size -= going.size
@@ -80,15 +80,15 @@ def drop(connection: sqlite3.Connection, room: RoomRow, marks: str, keys: Sequen
 
 def _keep_bounds(connection: sqlite3.Connection, room: RoomRow) -> None:
     """Drop the oldest that are too many or too large; the newest stays for the sake of bytes."""
-    if room.most is not None:
+    if room.bounds.most is not None:
         values = room.records - room.tombstones
-        if values > room.most:
-            _lose_values(connection, room, values - room.most, None)
-        if room.tombstones > room.most:
-            _lose_tombstones(connection, room, room.tombstones - room.most, None)
-    while room.largest is not None and room.size > room.largest and room.records > 1:
+        if values > room.bounds.most:
+            _lose_values(connection, room, values - room.bounds.most, None)
+        if room.tombstones > room.bounds.most:
+            _lose_tombstones(connection, room, room.tombstones - room.bounds.most, None)
+    while room.bounds.largest is not None and room.size > room.bounds.largest and room.records > 1:
         lose = _lose_tombstones if room.tombstones else _lose_values
-        if not lose(connection, room, min(_AT_ONCE, room.records - 1), room.largest):
+        if not lose(connection, room, min(_AT_ONCE, room.records - 1), room.bounds.largest):
             return  # the counts are wrong
 
 
@@ -167,12 +167,18 @@ def _delete(connection: sqlite3.Connection, room: RoomRow, which: str, value: in
 
 def _due(connection: sqlite3.Connection, room: RoomRow) -> int:
     """Return when something of the room goes by time next."""
-    dues = [room.touched + room.meta_age]
+    dues = [room.touched + room.bounds.meta_age]
     next_expiry = "SELECT min(expires) FROM history_records WHERE room = ?"
     for query, age in (
-        ("SELECT time FROM history_records WHERE room = ? ORDER BY offset LIMIT 1", room.age),
+        (
+            "SELECT time FROM history_records WHERE room = ? ORDER BY offset LIMIT 1",
+            room.bounds.age,
+        ),
         (f"{next_expiry} AND expires IS NOT NULL AND NOT flags & 8", 0),
-        (f"{next_expiry} AND flags & 8", room.tombstone_age if room.compact else None),
+        (
+            f"{next_expiry} AND flags & 8",
+            room.bounds.tombstone_age if room.bounds.compact else None,
+        ),
     ):
         if age is not None:
             (first,) = connection.execute(query, (room.id,)).fetchone() or (None,)

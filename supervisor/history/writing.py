@@ -27,8 +27,8 @@ from supervisor.history.tables import (
     REMOVED,
     ROOM_COLUMNS,
     TOMBSTONE,
+    Bounds,
     RoomRow,
-    bounds_of,
     chunks,
     insert,
     micros,
@@ -98,7 +98,7 @@ class RoomWriter:
         unsettled: set[int] = set()  # rooms with appends that are told after the commit only
         for work in works:
             room = self._rooms.get(work.room)
-            if room is not None and room.touched + room.meta_age <= now:
+            if room is not None and room.touched + room.bounds.meta_age <= now:
                 self._forget_room(room)
                 room = None
             if isinstance(work, Append):
@@ -178,17 +178,17 @@ class RoomWriter:
             flags |= BYTES
         moment = room.touched
         until = None
-        if room.compact and key is not None:
+        if room.bounds.compact and key is not None:
             self._replace(room, key)
-        if room.compact and key is not None and removed:
+        if room.bounds.compact and key is not None and removed:
             flags |= TOMBSTONE
             until = moment
-            room.due = min(room.due, moment + room.tombstone_age)
+            room.due = min(room.due, moment + room.bounds.tombstone_age)
         elif expires is not None:
             until = micros(expires)
             room.due = min(room.due, until)
-        if room.age is not None and not room.records:
-            room.due = min(room.due, moment + room.age)
+        if room.bounds.age is not None and not room.records:
+            room.due = min(room.due, moment + room.bounds.age)
         room.records += 1
         room.tombstones += flags & TOMBSTONE != 0
         room.size += size
@@ -211,31 +211,31 @@ class RoomWriter:
         for marks, some in chunks(missing):
             query = f"SELECT {ROOM_COLUMNS} FROM history_rooms WHERE name IN ({marks})"  # noqa: S608 - constants
             for row in self._connection.execute(query, some):
-                room = RoomRow(row)
+                room = RoomRow.of(row)
                 room.epoch = self._renamed.get(room.id, room.epoch)
                 rooms[room.name] = room
 
     def _make(self, name: str, retention: Retention, now: int) -> RoomRow:
         self._last_id += 1
         fixed = (self._last_id, name, secrets.token_hex(8), 0, 0, 0, 0, 0, 0, now, NEVER, 0)
-        room = self._rooms[name] = RoomRow((*fixed, *bounds_of(retention)))
+        room = self._rooms[name] = RoomRow(*fixed, Bounds.of(retention))
         room.retention = retention
-        room.due = now + room.meta_age
+        room.due = now + room.bounds.meta_age
         self._changed[room.id] = room
         return room
 
     def _change(self, room: RoomRow, retention: Retention, now: int) -> None:
         """Keep a room in another way; what is not kept by now must not come back."""
-        was_compact = room.compact
-        bounds = bounds_of(retention)
-        if bounds != room.bounds():
+        was_compact = room.bounds.compact
+        bounds = Bounds.of(retention)
+        if bounds != room.bounds:
             self._write_rows()
             self._trim(room, max(now, room.touched))
-            room.set_bounds(bounds)
+            room.bounds = bounds
             room.due = 0  # to be found out
-            if room.compact and not was_compact:
+            if room.bounds.compact and not was_compact:
                 compact(self._connection, room)
-            elif was_compact and not room.compact:
+            elif was_compact and not room.bounds.compact:
                 uncompact(self._connection, room)
         room.retention = retention
 
@@ -289,7 +289,7 @@ class RoomWriter:
         """Drop what has gone by now before it is replaced: it is lost."""
         for name in {work.room for work in works}:
             room = self._rooms.get(name)
-            if room is not None and room.compact and room.due <= now:
+            if room is not None and room.bounds.compact and room.due <= now:
                 self._trim(room, now)
 
     def _trim(self, room: RoomRow, now: int) -> None:
@@ -311,7 +311,7 @@ class RoomWriter:
         for name in due:
             room = self._rooms[name]
             left -= room.records
-            if room.touched + room.meta_age <= now:
+            if room.touched + room.bounds.meta_age <= now:
                 self._forget_room(room)
             elif room.due <= now:
                 self._trim(room, now)
