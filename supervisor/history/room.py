@@ -36,18 +36,22 @@ _BLOCK = 64
 
 _new = tuple.__new__  # a named tuple's own constructor costs twice as much
 
-_Fields = tuple[int, float, str | bytes, bool, str | None, bool, float | None]
-"""Of a :class:`Record`. Such a tuple the garbage collector lets go of, but never a named one: a full
-collection would look at every record that is kept."""
+ENCODED, REMOVED = 1, 2
+"""What is remembered of a record in one byte."""
 
 
 class Room:
     """
-    The records of one room, in three lists side by side.
+    The records of one room, in lists side by side: none of them is an object of its own.
 
-    ``records`` has holes where one was replaced or has expired; ``head`` is the first place that
-    has none. Its ``offsets`` never have holes, so that places are found by bisection. No value is
-    before the offset ``oldest``: whoever looks for the oldest one passes each tombstone once.
+    A ring may keep millions, and the garbage collector would look at every object among them, each
+    time that it looks at all, and come the sooner the more are made. Few records have a key or
+    expire: those are in ``named``, by their offsets.
+
+    ``payloads`` have holes where one was replaced or has expired; ``head`` is the first place that
+    has none. The other lists never have holes, so that places are found by bisection of the
+    ``offsets``. No value is before the offset ``oldest``: whoever looks for the oldest one passes
+    each tombstone once.
     """
 
     __slots__ = (
@@ -58,6 +62,7 @@ class Room:
         "ended",
         "epoch",
         "expiries",
+        "flags",
         "forgotten",
         "head",
         "keys",
@@ -65,13 +70,15 @@ class Room:
         "lost",
         "most",
         "name",
+        "named",
         "offsets",
         "oldest",
+        "payloads",
         "recent",
-        "records",
         "retention",
         "size",
         "sizes",
+        "times",
         "tombs",
         "tombstones",
         "top",
@@ -93,8 +100,11 @@ class Room:
         self.head = 0
         self.oldest = 0
         self.offsets: list[int] = []
-        self.records: list[_Fields | None] = []
+        self.times: list[float] = []
+        self.payloads: list[str | bytes | None] = []
+        self.flags = bytearray()
         self.sizes: list[int] = []
+        self.named: dict[int, tuple[str | None, float | None]] = {}  # key and expiry
         self.keys: dict[str, int] = {}  # offset of the newest record; in a compacted room only
         # Heaps of times and offsets; those of records that went stay a while.
         self.expiries: list[tuple[float, int]] = []
@@ -137,19 +147,14 @@ class Room:
         else:
             size = entry.size
         offset = self.top = self.top + 1
-        if key is not None and retention.compact:
-            self._replace(key, offset)
-            if removed:
-                expires = None
-                self._note_tombstone(now, offset)
-                self.due = min(self.due, now + retention.tombstone_age)
-        if expires is not None:
-            self._note(self.expiries, expires, offset)
-            self.due = min(self.due, expires)
+        if key is not None or expires is not None:
+            self._name(entry, offset, now)
         if not self.count:
             self.due = min(self.due, now + self.age)
         self.offsets.append(offset)
-        self.records.append((offset, now, payload, encoded, key, removed, expires))
+        self.times.append(now)
+        self.payloads.append(payload)
+        self.flags.append(encoded + 2 * removed)
         self.sizes.append(size)
         self.count += 1
         self.size += size
@@ -161,6 +166,20 @@ class Room:
             else:
                 self._lose_oldest(now)
         return offset
+
+    def _name(self, entry: Entry, offset: int, now: float) -> None:
+        """Note the key of the newest record, and when it expires."""
+        _, _, key, removed, expires = entry
+        if key is not None and self.retention.compact:
+            self._replace(key, offset)
+            if removed:
+                expires = None
+                self._note_tombstone(now, offset)
+                self.due = min(self.due, now + self.retention.tombstone_age)
+        if expires is not None:
+            self._note(self.expiries, expires, offset)
+            self.due = min(self.due, expires)
+        self.named[offset] = (key, expires)
 
     def trim(self, now: float) -> None:
         """Drop what is not kept at ``now``; nothing is kept too long if it is called when due."""
@@ -176,9 +195,7 @@ class Room:
     def _next_due(self) -> float:
         due = math.inf
         if self.count:
-            head = self.records[self.head]
-            assert head is not None
-            due = head[1] + self.age
+            due = self.times[self.head] + self.age
         if self.expiries:
             due = min(due, self.expiries[0][0])
         if self.tombstones:
@@ -195,25 +212,23 @@ class Room:
             place = self._place(offset)
             if place is None:
                 continue
-            fields = self.records[place]
-            assert fields is not None
-            record = Record._make(fields)
-            if record.expires is None:
+            key, expires = self.named[offset]
+            if expires is None:
                 continue  # a tombstone by now
-            if record.key is None or not self.retention.compact:
+            if key is None or not self.retention.compact:
                 self._drop(place)
             else:
-                self._bury(place, record)
-                self._note_tombstone(max(expired, record.time), offset)
+                self._bury(place, key)
+                self._note_tombstone(max(expired, self.times[place]), offset)
 
-    def _bury(self, place: int, record: Record) -> None:
+    def _bury(self, place: int, key: str) -> None:
         """Make a tombstone of a value."""
-        size = Entry("", key=record.key).size
+        size = Entry("", key=key).size
         self.size -= self.sizes[place] - size
         self.sizes[place] = size
-        self.records[place] = record._replace(
-            payload="", encoded=False, removed=True, expires=None
-        )[:]
+        self.payloads[place] = ""
+        self.flags[place] = REMOVED
+        self.named[self.offsets[place]] = (key, None)
 
     def _lose_oldest(self, now: float) -> None:
         """
@@ -221,7 +236,7 @@ class Room:
 
         Where there are keys, only those that are too old: see :meth:`_keep_bounds`.
         """
-        records, sizes, keys = self.records, self.sizes, self.keys
+        payloads, sizes, times, keys = self.payloads, self.sizes, self.times, self.keys
         count, size, place = self.count, self.size, self.head
         most, largest, age = self.most, self.largest, self.age
         lost = 0
@@ -233,24 +248,28 @@ class Room:
             if size > largest:
                 largest -= largest // _SHARE
         while count:
-            fields = records[place]
-            if fields is not None:
-                if count <= most and (size <= largest or count == 1) and fields[1] + age > now:
+            if payloads[place] is not None:
+                if count <= most and (size <= largest or count == 1) and times[place] + age > now:
                     break
-                key = fields[4]
-                if keys and key is not None:
-                    del keys[key]
-                    self.tombs -= fields[5]
-                records[place] = None
+                payloads[place] = None
                 count -= 1
                 size -= sizes[place]
-                lost = fields[0]
+                lost = self.offsets[place]
+                if self.named:
+                    self._forget_name(place)
             place += 1
         if lost:
             self.count = count
             self.size = size
             self.lost = max(self.lost, lost)
             self._skip_holes(place)
+
+    def _forget_name(self, place: int) -> None:
+        """Forget the key of a record that goes."""
+        key, _ = self.named.pop(self.offsets[place], (None, None))
+        if self.keys and key is not None:
+            del self.keys[key]
+            self.tombs -= self.flags[place] & REMOVED != 0
 
     def _keep_bounds(self) -> None:
         """Drop what the bounds of number and bytes cost where there are keys."""
@@ -267,12 +286,17 @@ class Room:
     def _lose_value(self) -> None:
         """Drop the oldest record that is no tombstone; there is one."""
         place = bisect_left(self.offsets, self.oldest, self.head)
-        fields = self.records[place]
-        while fields is None or (fields[5] and fields[4] is not None):
+        while self.payloads[place] is None or self._is_tombstone(place):
             place += 1
-            fields = self.records[place]
-        self.oldest = fields[0] + 1
-        self._lose(place, fields[0])
+        offset = self.offsets[place]
+        self.oldest = offset + 1
+        self._lose(place, offset)
+
+    def _is_tombstone(self, place: int) -> bool:
+        if not self.flags[place] & REMOVED:
+            return False
+        key, _ = self.named.get(self.offsets[place], (None, None))
+        return key is not None
 
     def _lose_tombstone(self) -> None:
         """Drop the oldest tombstone; there is one."""
@@ -297,16 +321,43 @@ class Room:
         stop = len(self.offsets)
         if before is not None:
             stop = bisect_left(self.offsets, before, start)
-        found: list[Record] = []
+        places: list[int] = []
+        more = False
+        payloads, sizes = self.payloads, self.sizes
         for place in range(stop - 1, start - 1, -1) if reverse else range(start, stop):
-            fields = self.records[place]
-            if fields is None:
+            if payloads[place] is None:
                 continue
-            size -= self.sizes[place]
-            if len(found) >= limit or (size < 0 and found):
-                return found, True
-            found.append(_new(Record, fields))
-        return found, False
+            size -= sizes[place]
+            if len(places) >= limit or (size < 0 and places):
+                more = True
+                break
+            places.append(place)
+        offsets, times, flags = self.offsets, self.times, self.flags
+        if not self.named:
+            return [
+                _new(
+                    Record,
+                    (
+                        offsets[place],
+                        times[place],
+                        payloads[place],
+                        flags[place] & ENCODED != 0,
+                        None,
+                        flags[place] & REMOVED != 0,
+                        None,
+                    ),
+                )
+                for place in places
+            ], more
+        return [self._record(place) for place in places], more
+
+    def _record(self, place: int) -> Record:
+        payload = self.payloads[place]
+        assert payload is not None
+        offset, flags = self.offsets[place], self.flags[place]
+        key, expires = self.named.get(offset, (None, None))
+        encoded, removed = flags & ENCODED != 0, flags & REMOVED != 0
+        return Record(offset, self.times[place], payload, encoded, key, removed, expires)
 
     def state(self) -> RoomState:
         """Return where the room stands."""
@@ -336,39 +387,41 @@ class Room:
     def _place(self, offset: int) -> int | None:
         """Return where the record is; None if it is no longer kept."""
         place = bisect_left(self.offsets, offset, self.head)
-        if place < len(self.offsets) and self.offsets[place] == offset and self.records[place]:
+        if (
+            place < len(self.offsets)
+            and self.offsets[place] == offset
+            and self.payloads[place] is not None
+        ):
             return place
         return None
 
     def _drop(self, place: int) -> None:
         """Make a hole of a record."""
-        fields = self.records[place]
-        assert fields is not None
-        self.records[place] = None
+        self.payloads[place] = None
         self.count -= 1
         self.size -= self.sizes[place]
-        key = fields[4]
-        if self.keys and key is not None:
-            del self.keys[key]
-            self.tombs -= fields[5]
+        self._forget_name(place)
         self._skip_holes(self.head)
 
     def _skip_holes(self, head: int) -> None:
         """Move the head on to a record, and be dense again where there are more holes than those."""
-        records = self.records
-        length = len(records)
-        while head < length and records[head] is None:
+        payloads = self.payloads
+        length = len(payloads)
+        while head < length and payloads[head] is None:
             head += 1
         self.head = head
         count = self.count
         if length > 2 * count + _SPARSE:
             if length - head == count:
-                del records[:head], self.offsets[:head], self.sizes[:head]
+                del payloads[:head], self.offsets[:head], self.times[:head]
+                del self.flags[:head], self.sizes[:head]
             else:
-                kept = [place for place, record in enumerate(records) if record is not None]
+                kept = [place for place, payload in enumerate(payloads) if payload is not None]
                 self.offsets = [self.offsets[place] for place in kept]
+                self.times = [self.times[place] for place in kept]
+                self.flags = bytearray([self.flags[place] for place in kept])
                 self.sizes = [self.sizes[place] for place in kept]
-                records[:] = [records[place] for place in kept]
+                payloads[:] = [payloads[place] for place in kept]
             self.head = 0
 
     def _forget_tombstones(self, now: float) -> None:
@@ -400,12 +453,12 @@ class Room:
 
     def _compact(self) -> None:
         """Drop all but the newest record of each key."""
-        for record in [Record._make(fields) for fields in self.records if fields is not None]:
-            if record.key is None:
+        for offset, (key, _) in sorted(self.named.items()):
+            if key is None:
                 continue
-            self._replace(record.key, record.offset)
-            if record.removed:
-                place = self._place(record.offset)
-                assert place is not None
-                self.records[place] = record._replace(expires=None)[:]
-                self._note_tombstone(record.time, record.offset)
+            self._replace(key, offset)
+            place = self._place(offset)
+            assert place is not None
+            if self.flags[place] & REMOVED:
+                self.named[offset] = (key, None)
+                self._note_tombstone(self.times[place], offset)

@@ -130,9 +130,12 @@ async def test_a_full_room_does_not_grow(entry: Entry, compact: bool) -> None:
 
     room = history._rooms["a"]
     for kept in (
-        room.records,
+        room.payloads,
         room.offsets,
+        room.times,
+        room.flags,
         room.sizes,
+        room.named,
         room.expiries,
         room.tombstones,
         room.buried,
@@ -178,7 +181,7 @@ async def test_short_lived_keys_come_and_go_at_the_same_cost(expires: bool) -> N
     assert (page.state.records, page.state.lost) == (10_002, 2 if expires else 3)
     room = history._rooms["a"]
     assert room.tombs == 10_000
-    for kept in (room.records, room.tombstones, room.buried):
+    for kept in (room.payloads, room.named, room.tombstones, room.buried):
         assert len(kept) < 31_000
 
 
