@@ -7,13 +7,14 @@ import concurrent.futures
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Hashable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from actors.errors import ActorStopped, MailboxClosed, MailboxFull
 from actors.messages import Publish
 from actors.overflow import DropReason, Offer
 from actors.publications import Publication
 from actors.receipts import FlushLatch, Receipt
+from actors.runtime import Runtime
 from supervisor.rooms import Rooms
 from supervisor.settings import Settings
 from supervisor.telemetry.logging import event_logger
@@ -96,6 +97,13 @@ def _resolve(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
+class _HeldUp(NamedTuple):
+    """A publication of another thread, and until when it waits for space in its room."""
+
+    publication: Publication
+    deadline: float
+
+
 def _kept(publication: Publication) -> bool:
     """Whether a store has it, so that members that do not hear of it read it."""
     return bool(publication.position.epoch)
@@ -104,13 +112,16 @@ def _kept(publication: Publication) -> bool:
 class Delivery:
     """The way into the rooms of one node; see :class:`supervisor.brokers.base.BrokerNode`."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, rooms: Rooms, settings: Settings) -> None:
-        self._loop = loop
+    def __init__(self, runtime: Runtime, rooms: Rooms, settings: Settings) -> None:
+        self._runtime = runtime
+        self._loop = runtime.loop
         self._rooms = rooms
         self._settings = settings
         self._handing_over = threading.Lock()
         self._handed_over: deque[tuple[Hashable, Publication]] = deque()
         self._coming = False  # whether the loop was told to take what was handed over
+        self._held_up: dict[Hashable, deque[_HeldUp]] = {}  # what rooms had no space for, in order
+        self._holding_up = 0  # how many those are
         self._announced: dict[Hashable, Publication] = {}  # the newest that had no space, by room
         self._gone = False  # whether the loop was found closed, which is logged once
         self._log = event_logger()
@@ -157,7 +168,7 @@ class Delivery:
             self._tell(room, publication)
             return
         with self._handing_over:
-            if len(self._handed_over) >= HANDED_OVER:
+            if len(self._handed_over) + self._holding_up >= HANDED_OVER:
                 if _kept(publication):  # what is taken after those before it says so
                     self._announced[room] = publication
                     return
@@ -222,14 +233,47 @@ class Delivery:
                 announced, self._announced = self._announced, announced
             more = self._coming
         for room, publication in arrived:
-            try:
-                self._tell(room, publication)
-            except MailboxFull:
-                self._rooms.had_no_space(room)
+            self._pass_on(room, publication)
         for name, newest in announced.items():
             self._tell(name, newest)
         if more:
             self._post(self._take_over)  # behind the turns of the rooms that were told
+
+    def _pass_on(self, room: Hashable, publication: Publication) -> None:
+        """Tell the room, or let the publication wait for those before it, or for space."""
+        held_up = self._held_up.get(room)
+        if held_up is None:
+            try:
+                self._tell(room, publication)
+                return
+            except MailboxFull:
+                held_up = self._held_up[room] = deque()
+                self._runtime.run(self._put(room, held_up), name=f"publications to {room}")
+        held_up.append(_HeldUp(publication, self._loop.time() + self._settings.publish_timeout))
+        with self._handing_over:
+            self._holding_up += 1
+
+    async def _put(self, room: Hashable, held_up: deque[_HeldUp]) -> None:
+        """Put what is held up into the mailbox of its room, as soon as there is space."""
+        try:
+            while held_up:
+                publication, deadline = held_up[0]
+                found = self._rooms.get(room)
+                if found is not None:
+                    timeout = max(0.0, deadline - self._loop.time())
+                    try:
+                        await found.ref.put(Publish(publication), timeout=timeout)
+                    except MailboxFull:
+                        self._rooms.had_no_space(room)
+                    except MailboxClosed:
+                        pass  # everybody has left it
+                held_up.popleft()
+                with self._handing_over:
+                    self._holding_up -= 1
+        finally:
+            del self._held_up[room]
+            with self._handing_over:
+                self._holding_up -= len(held_up)
 
     def _tell(self, room: Hashable, publication: Publication) -> None:
         found = self._rooms.get(room)

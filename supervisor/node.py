@@ -116,7 +116,7 @@ class Node:
             on_fault=self._fault,
             losses=self.losses,
         )
-        self.delivery = Delivery(self.loop, self.rooms, settings)
+        self.delivery = Delivery(self.runtime, self.rooms, settings)
         self.endpoints = Endpoints(self.runtime, settings)
         self.inboxes = Inboxes(
             self.runtime,

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from actors.errors import MailboxFull
 from actors.messages import Message
 from actors.publications import Publication
+from actors.testing import settle
 from supervisor import DropReason, Receipt
 from supervisor.delivery import FarCall
 from tests.supervisor.conftest import Events, named
@@ -19,6 +21,18 @@ from tests.supervisor.loops import OtherLoop
 from tests.supervisor.stubs import TextOnly
 
 pytestmark = pytest.mark.real_time
+
+
+class Stuck(TextOnly):
+    """Takes a message when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = asyncio.Event()
+
+    async def send_text(self, message: str) -> None:
+        await self.go_on.wait()
+        await super().send_text(message)
 
 
 class Poison(Message):
@@ -144,28 +158,87 @@ async def test_a_publisher_that_is_cancelled_has_published(
             await asyncio.sleep(0.001)
 
 
-async def test_a_room_that_is_full_from_afar_is_counted_and_logged(
-    manage: Callable[..., Any], events: Events
-) -> None:
-    """Nobody is there to be told; it is logged once an episode."""
+def publish_from_a_thread(manager: Any, room: str, count: int) -> None:
+    """Publish numbers, while this loop cannot run."""
+
+    def publish() -> None:
+        for number in range(count):
+            manager.supervisor.publish_nowait(room, number)
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(publish).result()
+
+
+async def test_what_a_thread_publishes_waits_for_space(manage: Callable[..., Any]) -> None:
+    """In order, however much more than the room's mailbox holds it is."""
     manager = manage(room_mailbox_messages=1)
     stub = TextOnly()
     await manager.connect(stub, "a")
 
-    def publish() -> None:
-        for number in range(3):
-            manager.supervisor.publish_nowait("a", number)
-
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(publish).result()  # this loop cannot run meanwhile
+    publish_from_a_thread(manager, "a", 500)
     async with asyncio.timeout(5):
-        while not stub.sent:  # noqa: ASYNC110 - another thread sets no event of ours
+        while len(stub.sent) < 500:  # noqa: ASYNC110 - another thread sets no event of ours
             await asyncio.sleep(0.001)
 
-    assert stub.sent == ["0"]
-    assert manager.supervisor.statistics().dropped == {"room_full": 2}
-    assert manager.supervisor.statistics().dropped_by_feed == {"event": {"room_full": 2}}
+    assert stub.sent == [str(number) for number in range(500)]
+    assert not manager.supervisor.statistics().dropped
+
+
+async def test_a_room_that_stays_full_is_counted_and_logged(
+    manage: Callable[..., Any], events: Events
+) -> None:
+    """What a thread publishes waits as long as a publisher that is awaited; other rooms go on."""
+    manager = manage(
+        room_mailbox_messages=1,
+        mailbox_messages=1,
+        overflow="block",
+        block_timeout=1.0,
+        publish_timeout=0.1,
+    )
+    stuck, well = Stuck(), TextOnly()
+    await manager.connect(stuck, "a")
+    await manager.connect(well, "b")
+
+    publish_from_a_thread(manager, "a", 10)
+    publish_from_a_thread(manager, "b", 10)
+    async with asyncio.timeout(5):
+        while len(well.sent) < 10 or not dropped(manager):  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.001)
+    stuck.go_on.set()
+    async with asyncio.timeout(5):
+        while len(stuck.sent) + dropped(manager) < 10:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.001)
+
+    assert stuck.sent == sorted(stuck.sent, key=int)
+    assert dropped(manager) >= 1
     assert [event["room"] for event in named(events, "room.full")] == ["a"]
+
+
+def dropped(manager: Any) -> int:
+    """Return how many messages rooms had no space for."""
+    counts: dict[str, int] = manager.supervisor.statistics().dropped
+    return counts.get("room_full", 0)
+
+
+async def test_what_waits_for_rooms_counts_for_the_way_to_the_loop(
+    manage: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that publishes for ever to a room that is stuck is refused in the end."""
+    monkeypatch.setattr("supervisor.delivery.HANDED_OVER", 20)
+    manager = manage(
+        room_mailbox_messages=1, mailbox_messages=1, overflow="block", block_timeout=1.0
+    )
+    stuck = Stuck()
+    await manager.connect(stuck, "a")
+
+    publish_from_a_thread(manager, "a", 15)
+    await settle()
+    with pytest.raises(MailboxFull, match="20 publications wait"):
+        publish_from_a_thread(manager, "a", 15)
+    stuck.go_on.set()
+    async with asyncio.timeout(5):
+        while len(stuck.sent) < 20:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.001)
 
 
 async def test_a_room_that_was_given_up_says_so_to_publishers_on_other_loops(
