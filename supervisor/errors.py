@@ -8,7 +8,7 @@ Errors of the supervisor, named by what they mean.
     ├── NotRunning
     │   ├── NotStarted       used before it was started
     │   └── Drained          used after it was drained
-    ├── InvalidRoomName      (ValueError)
+    ├── InvalidRoomName      (ValueError)  no room can have it
     ├── InvalidPublication   (ValueError)  the room takes no such thing
     ├── UnserialisableData   (TypeError)   no wire format can express it
     ├── UnsupportedSocket    (TypeError)   there is no way to send to it
@@ -80,7 +80,13 @@ class Drained(NotRunning):
 
 
 class InvalidRoomName(SupervisorError, ValueError):
-    """The name of a room is malformed."""
+    """
+    The name of a room is malformed.
+
+    A name is a ``str`` of 1 to 255 characters, none of them a control character, that does not begin
+    with ``$``. Where a session is asked for a room that has another ``str`` for a name, which a client
+    may have chosen, the client is refused instead; see :class:`ConnectionRefused`.
+    """
 
 
 class InvalidPublication(SupervisorError, ValueError):

@@ -7,7 +7,7 @@ from collections.abc import Hashable
 
 from supervisor.errors import InvalidRoomName
 
-__all__ = ["MAX_ROOM_NAME", "RESERVED", "has_control_characters", "room_name"]
+__all__ = ["MAX_ROOM_NAME", "RESERVED", "has_control_characters", "room_name", "text_name"]
 
 MAX_ROOM_NAME = 255
 """Characters that the name of a room may have."""
@@ -24,14 +24,27 @@ def room_name(name: Hashable) -> str:
         InvalidRoomName: If it is no ``str`` of 1 to 255 characters without control characters,
             or begins with ``$``.
     """
-    if not isinstance(name, str):
-        raise InvalidRoomName(f"a room is named by a str, not by {type(name).__name__}")
+    name = text_name(name)
     if not 1 <= len(name) <= MAX_ROOM_NAME:
         raise InvalidRoomName(f"a room name has 1 to {MAX_ROOM_NAME} characters, not {len(name)}")
     if has_control_characters(name):
         raise InvalidRoomName(f"a room name has no control characters: {name[:40]!r}")
     if name.startswith(RESERVED):
-        raise InvalidRoomName(f"room names that begin with {RESERVED!r} are reserved: {name!r}")
+        raise InvalidRoomName(
+            f"room names that begin with {RESERVED!r} are reserved: {name[:40]!r}"
+        )
+    return name
+
+
+def text_name(name: Hashable) -> str:
+    """
+    Return ``name``, if it is text at all; whether it can be the name of a room is not checked.
+
+    Raises:
+        InvalidRoomName: If it is no ``str``, which no client can bring about.
+    """
+    if not isinstance(name, str):
+        raise InvalidRoomName(f"a room is named by a str, not by {type(name).__name__}")
     return name
 
 

@@ -30,6 +30,7 @@ from supervisor.connection import Connection
 from supervisor.errors import ConnectionRefused, SessionEnded, UnsupportedSocket
 from supervisor.node import Node
 from supervisor.transports.asgi import AsgiTransport
+from supervisor.transports.close_reason import fit_reason
 from supervisor.transports.inbound import Inbound
 from supervisor.transports.stub import StubTransport, can_send, close_stub
 from supervisor.transports.wire import WireTransport, find_wire
@@ -94,7 +95,7 @@ async def refuse(websocket: Any, refusal: ConnectionRefused) -> None:
         if not is_websocket(websocket):
             await close_stub(websocket, refusal.code)
         elif websocket.application_state is WebSocketState.CONNECTED:
-            await websocket.close(refusal.code, refusal.reason)
+            await websocket.close(refusal.code, fit_reason(refusal.reason))
         elif refusal.status != 403 and "websocket.http.response" in websocket.scope.get(
             "extensions", {}
         ):

@@ -182,12 +182,13 @@ class Supervisor:
         """
         Return a session to enter: ``async with supervisor.session(websocket, rooms=["a"])``.
 
-        ``since`` and ``tail`` may be a client's own words, such as ``websocket.query_params.get("since")``:
-        they are checked when the session is entered, which refuses a client with 3501.
+        ``rooms``, ``since`` and ``tail`` may be a client's own words, such as ``{room}`` of the path or
+        ``websocket.query_params.get("since")``: they are checked when the session is entered, which
+        refuses a client with HTTP 400, or with 3501 where it was accepted before.
 
         Args:
             websocket: Not accepted yet, unless the application wants to do that itself.
-            rooms: To join.
+            rooms: To join. A name has 1 to 255 characters, no control characters, and no ``$`` first.
             user: Whoever it belongs to: ``send_to_user`` and ``kick`` find it by this.
             since: The client has everything up to this position, and gets what came after it: a
                 position, ``"EPOCH:OFFSET"``, or one of these for each room, by its name. Without it
@@ -199,7 +200,7 @@ class Supervisor:
                 the subprotocol ``envelope.json`` or ``envelope.msgpack``.
 
         Raises:
-            InvalidRoomName: If a room cannot be called that.
+            InvalidRoomName: If a room is named by anything but a ``str``.
         """
         if isinstance(rooms, str):
             raise TypeError(f"rooms is a sequence of names: rooms=[{rooms!r}]")
@@ -230,6 +231,7 @@ class Supervisor:
 
         Raises:
             JoinRefused: If a limit is reached.
+            InvalidRoomName: If there can be no such room.
             UnknownConnection: If it is not connected.
             WrongLoop: If it belongs to another loop.
         """

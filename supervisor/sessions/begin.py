@@ -1,7 +1,7 @@
 """
-Where a session begins in its rooms: what an endpoint says, possibly in the words of its client.
+The rooms of a session, and where it begins there: what an endpoint says, possibly in the words of its client.
 
-A client's words come from the query of its URL, ``?since=EPOCH:OFFSET`` or ``?tail=100``; an endpoint
+A client's words come from its URL, ``/ws/{room}?since=EPOCH:OFFSET`` or ``?tail=100``; an endpoint
 passes them on as they are, and they are checked here.
 """
 
@@ -13,10 +13,11 @@ from typing import TypeVar
 from actors.exits import CloseCode
 from actors.positions import Position
 from actors.replay import Replay
-from supervisor.errors import ConnectionRefused
+from supervisor.errors import ConnectionRefused, InvalidRoomName
 from supervisor.policies import RoomPolicies
+from supervisor.room_names import room_name
 
-__all__ = ["Since", "Tail", "begin_in", "parse_position"]
+__all__ = ["Since", "Tail", "begin_in", "check_names", "parse_position"]
 
 Since = Position | tuple[str, int] | str
 """A position, or ``"EPOCH:OFFSET"`` from a client; empty if it has none."""
@@ -42,6 +43,20 @@ def parse_position(text: str) -> Position:
         if offset is not None:
             return Position(epoch, offset)
     raise ValueError(f"a position is EPOCH:OFFSET, such as 5f2a9c0d1e3b4a67:120, not {text[:80]!r}")
+
+
+def check_names(rooms: Iterable[str]) -> None:
+    """
+    Check that rooms can be called that.
+
+    Raises:
+        ConnectionRefused: With 3501, if one cannot: its name may be the words of a client.
+    """
+    for room in rooms:
+        try:
+            room_name(room)
+        except InvalidRoomName as error:
+            raise ConnectionRefused(CloseCode.BAD_REQUEST, str(error), 400) from None
 
 
 def begin_in(

@@ -25,8 +25,8 @@ from supervisor.errors import (
     UnsupportedSocket,
 )
 from supervisor.origins import origin_allowed
-from supervisor.room_names import room_name
-from supervisor.sessions.begin import Since, Tail, begin_in
+from supervisor.room_names import room_name, text_name
+from supervisor.sessions.begin import Since, Tail, begin_in, check_names
 
 if TYPE_CHECKING:
     from starlette.websockets import WebSocket
@@ -72,7 +72,7 @@ class Session:
         self._tail = tail
         self._envelope = envelope
         self.joined: dict[str, JoinReply] = {}
-        self._wanted = list(dict.fromkeys(room_name(room) for room in rooms))
+        self._wanted = list(dict.fromkeys(text_name(room) for room in rooms))
         self._user = user
         self._entered_node: Node | None = None
         self._connection: Connection | None = None
@@ -116,7 +116,8 @@ class Session:
         Refuse the socket, or accept and register it and join its rooms.
 
         Raises:
-            ConnectionRefused: If the origin, or a limit, forbids it; the client was told.
+            ConnectionRefused: If the origin, or a limit, forbids it, or its words say nothing, or name
+                no room; the client was told.
             WebSocketDisconnect: If the client has gone meanwhile.
             UnsupportedSocket: If it is no Starlette WebSocket.
             RuntimeError: If the session was entered before, or something else has the socket.
@@ -132,6 +133,7 @@ class Session:
         self._entered_node = node = self._supervisor.open_node()
         try:
             self._check_origin(node)
+            check_names(self._wanted)
             begins = begin_in(self._wanted, self._supervisor.policies, self._since, self._tail)
             node.check_open()
             await self._supervisor.open_stores()

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable
 from typing import Any
 from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 
 from actors.testing import settle
-from supervisor import ConnectionRefused, JoinRefused, UnsupportedSocket
+from supervisor import (
+    ConnectionRefused,
+    JoinRefused,
+    TargetFirstConnectionManager,
+    UnsupportedSocket,
+)
 from tests.supervisor.conftest import Manage
 from tests.supervisor.faces import EVERY_FACE, ROOM_FACES
 from tests.supervisor.stubs import NoSender, TextOnly
@@ -40,6 +45,23 @@ async def test_connect_is_a_coroutine_function_to_mocks(face: type[Any]) -> None
 
     mock.connect.assert_awaited_once()
     mock.broadcast.assert_awaited_once()
+
+
+@ROOM_FACES
+@pytest.mark.parametrize("room", ["", "x" * 300, "a\x00", "$everyone", 7, ("a", 1)])
+async def test_any_hashable_value_names_a_room(
+    manage: Manage, face: type[Any], room: Hashable
+) -> None:
+    """As in a hand-written manager's dict; none is one of the rooms that are not the application's."""
+    manager = manage(face)
+    inside, outside = TextOnly(), TextOnly()
+    await manager.connect(inside, room)
+    await manager.connect(outside, "b")
+    target_first = face is TargetFirstConnectionManager
+
+    await manager.send_to_room(*((room, "x") if target_first else ("x", room)))
+
+    assert (inside.sent, outside.sent) == (["x"], [])
 
 
 async def test_a_socket_may_be_in_several_rooms(manage: Manage) -> None:

@@ -8,7 +8,7 @@ import pytest
 from starlette.websockets import WebSocket
 
 from actors.testing import settle
-from supervisor import CloseCode, ConnectionRefused
+from supervisor import CloseCode, ConnectionRefused, InvalidRoomName
 from supervisor.integrations.asgi import RoomEndpoint
 from tests.supervisor.conftest import NewPeer, Supervise, nothing_left
 
@@ -70,6 +70,21 @@ async def test_a_limit_refuses_a_listener(supervise: Supervise, peer: NewPeer) -
     assert second.status == 503
     first.leave()
     await first.result()
+
+
+async def test_a_name_that_no_room_can_have_refuses_a_listener(
+    supervise: Supervise, peer: NewPeer
+) -> None:
+    """A client may have chosen it; a room that is not named by text is an error of the endpoint."""
+    supervisor = supervise()
+
+    client = peer().open(RoomEndpoint(supervisor, rooms=lambda _: ["x" * 300]))
+    await client.result()
+    mistaken = peer().open(RoomEndpoint(supervisor, rooms=[7]))  # type: ignore[list-item]
+    with pytest.raises(InvalidRoomName):
+        await mistaken.result()
+
+    assert client.status == 400
 
 
 async def test_a_client_that_is_gone_before_it_is_in_is_no_error(

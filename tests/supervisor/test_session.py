@@ -73,11 +73,11 @@ async def test_the_first_session_starts_the_supervisor(supervise: Supervise, pee
     assert await supervisor.publish("a", "x")
 
 
-@pytest.mark.parametrize("name", ["", "x" * 256, "a\nb", "a\x00", "$everyone", "\ud800", 7, None])
-async def test_a_malformed_room_name_is_refused(
+@pytest.mark.parametrize("name", [7, None, b"a", ["a"]])
+async def test_a_room_that_is_not_named_by_text_is_a_mistake(
     supervise: Supervise, peer: NewPeer, name: Any
 ) -> None:
-    """session() raises InvalidRoomName, before anything is accepted."""
+    """No client can bring that about: session() raises InvalidRoomName, and nothing is accepted."""
     supervisor = supervise()
     client = peer().open(bare_app(endpoint(supervisor, rooms=[name])))
 

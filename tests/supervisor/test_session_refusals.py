@@ -10,7 +10,7 @@ import pytest
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from actors.testing import settle
-from supervisor import CloseCode, ConnectionRefused, JoinRefused, SessionEnded
+from supervisor import CloseCode, ConnectionRefused, InvalidRoomName, JoinRefused, SessionEnded
 from tests.supervisor.asgi import ALL_APPS, App, Endpoint, Peer, bare_app, starlette_app
 from tests.supervisor.conftest import Events, NewPeer, Supervise, named
 from tests.supervisor.endpoints import endpoint, enter
@@ -225,6 +225,82 @@ async def test_a_socket_accepted_before_its_refusal_is_closed(
 
     assert isinstance(await client.end(), ConnectionRefused)
     assert client.closed == (3504, "a user may have 1 connections")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("", "1 to 255 characters, not 0"),
+        ("x" * 300, "1 to 255 characters, not 300"),
+        ("a\nb", "no control characters"),
+        ("a\x00", "no control characters"),
+        ("\ud800", "no control characters"),
+        ("$everyone", "reserved"),
+    ],
+)
+async def test_a_name_that_no_room_can_have_is_refused(
+    supervise: Supervise, peer: NewPeer, events: Events, name: str, says: str
+) -> None:
+    """A client may have chosen it: 400 with the reason, and no error of the endpoint; it is logged."""
+    supervisor = supervise()
+    client = peer().open(starlette_app(endpoint(supervisor, rooms=["a", name])))
+
+    assert await client.end() is None
+    assert (client.status, client.accepted) == (400, False)
+    assert says in client.answer[1]
+    (refused,) = named(events, "connection.refused")
+    assert (refused["code"], refused["reason"]) == (3501, client.answer[1].strip())
+    assert supervisor.members("a") == frozenset()
+
+
+async def test_a_page_of_another_site_is_not_told_what_a_room_may_be_called(
+    supervise: Supervise, peer: NewPeer
+) -> None:
+    """Its origin is what it is refused for."""
+    client = peer(**with_origin("https://evil.example"))
+    client.open(bare_app(endpoint(supervise(), rooms=["x" * 300])))
+
+    await client.end()
+
+    assert client.status == 403
+
+
+@pytest.mark.parametrize("name", ["$" + "\N{GRINNING FACE}" * 200, "\x01" * 40])
+async def test_the_reason_of_a_refusal_after_the_accept_fits_a_close_frame(
+    supervise: Supervise, peer: NewPeer, name: str
+) -> None:
+    """3501, with at most 123 bytes of the reason: no server sends more."""
+    supervisor = supervise()
+
+    async def serve(websocket: WebSocket) -> None:
+        await websocket.accept()
+        async with supervisor.session(websocket, rooms=[name]):
+            pass
+
+    client = peer().open(bare_app(serve))
+    await client.end()
+
+    assert client.closed is not None
+    code, reason = client.closed
+    assert code == 3501
+    assert reason.startswith("a room name" if name[0] != "$" else "room names")
+    assert len(reason.encode()) <= 123
+
+
+@pytest.mark.parametrize("name", ["", "x" * 256, "a\n", "$a"])
+async def test_a_later_join_of_such_a_room_raises(
+    supervise: Supervise, peer: NewPeer, name: str
+) -> None:
+    """The endpoint can catch InvalidRoomName and answer; the session goes on."""
+    supervisor = supervise()
+    session = await enter(supervisor, peer())
+
+    with pytest.raises(InvalidRoomName):
+        await session.join(name)
+    with pytest.raises(InvalidRoomName):
+        await supervisor.join(session, name)
+
+    assert await session.join("a")
 
 
 async def test_a_client_that_left_is_refused_all_the_same(
