@@ -103,7 +103,7 @@ class Alerts:
         if not messages:
             return Receipt()
         kept = await self._open_node().inboxes.put(messages)
-        return Receipt(len(kept.new), repeated=not kept.new)
+        return Receipt(len(kept.new) or len(messages), repeated=not kept.new)
 
     def publish_nowait(
         self, publication: Publication, policy: RoomPolicy, idempotency_key: str | None

@@ -68,6 +68,7 @@ class Stores:
             Path(settings.history.removeprefix(SQLITE)),
             on_failure=settings.store_failure,
             on_fallback=self._history_fell_back,
+            on_health=self._history_changed,
         )
 
     def _inbox(self, settings: Settings) -> Inbox:
@@ -83,6 +84,12 @@ class Stores:
 
     def _history_fell_back(self, text: str, error: Exception) -> None:
         self._log.critical("history.fallback", reason=text, error=repr(error))
+
+    def _history_changed(self, error: StoreUnavailable | None) -> None:
+        if error is not None:
+            self._log.error("history.failed", reason=str(error))
+        else:
+            self._log.warning("history.recovered")
 
     def _inbox_fell_back(self, error: StoreUnavailable) -> None:
         self._log.critical("inbox.fallback", reason=str(error))

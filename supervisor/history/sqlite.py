@@ -37,7 +37,15 @@ from supervisor.history.reading import Asked, read_page
 from supervisor.history.tables import SCHEMA, micros
 from supervisor.history.works import Append, End, Remove, Work
 from supervisor.history.writing import RoomWriter
-from supervisor.sqlite import CAPACITY, CAPACITY_BYTES, DEADLINE, LastStop, SqliteFile, call_safely
+from supervisor.sqlite import (
+    CAPACITY,
+    CAPACITY_BYTES,
+    DEADLINE,
+    LastStop,
+    OnHealth,
+    SqliteFile,
+    call_safely,
+)
 
 __all__ = ["SqliteHistory"]
 
@@ -56,6 +64,8 @@ class SqliteHistory:
             to go on in memory, with another epoch and without their past, until it is opened anew.
         on_fallback: Called once with a text and the error when rooms begin to go on in memory; in
             another thread.
+        on_health: Called with the error when the file begins to fail, and with None when it works
+            again; in another thread.
         synchronous: With ``"normal"``, what was written survives that the process is killed; when
             the machine loses power, the last of it may be lost, and rooms that have not ended get
             another epoch. With ``"full"`` it survives that, too, and each commit waits for the disk.
@@ -71,6 +81,7 @@ class SqliteHistory:
         clock: Callable[[], float] = time.time,
         on_failure: Literal["refuse", "memory"] = "refuse",
         on_fallback: Callable[[str, Exception], None] | None = None,
+        on_health: OnHealth | None = None,
         synchronous: Literal["normal", "full"] = "normal",
         capacity: int = CAPACITY,
         capacity_bytes: int = CAPACITY_BYTES,
@@ -89,6 +100,7 @@ class SqliteHistory:
             finish=self._finish,
             undone=self._undone,
             on_failure=self._failed,
+            on_health=on_health,
             synchronous=synchronous,
             capacity=capacity,
             capacity_bytes=capacity_bytes,

@@ -20,6 +20,7 @@ and :mod:`~supervisor.sqlite.file` opens, watches and closes.
 from __future__ import annotations
 
 from supervisor.sqlite.file import CAPACITY, CAPACITY_BYTES, DEADLINE, SqliteFile
+from supervisor.sqlite.health import OnHealth
 from supervisor.sqlite.jobs import Call, Job, apply_each, call_safely
 from supervisor.sqlite.opening import LastStop
 
@@ -30,6 +31,7 @@ __all__ = [
     "Call",
     "Job",
     "LastStop",
+    "OnHealth",
     "SqliteFile",
     "apply_each",
     "call_safely",

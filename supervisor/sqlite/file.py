@@ -21,6 +21,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from supervisor.errors import StoreUnavailable
 from supervisor.sqlite.failures import too_slow
+from supervisor.sqlite.health import Health, OnHealth
 from supervisor.sqlite.jobs import Call, Job, answer, apply_each, refuse, wake
 from supervisor.sqlite.opening import LastStop, Place
 from supervisor.sqlite.reader import Read, Reader
@@ -61,6 +62,7 @@ class SqliteFile(Generic[J]):
             told early.
         on_failure: Called there with an error and jobs that cannot be written because the file has
             failed. Sets their outcomes and returns True; if False, the waiters get the error.
+        on_health: Called when it begins to fail, and when it works again.
         synchronous: What survives when the machine loses its power; see the module.
         capacity: Jobs that wait at most.
         capacity_bytes: Bytes that they count for at most.
@@ -81,6 +83,7 @@ class SqliteFile(Generic[J]):
         finish: Callable[[sqlite3.Connection], None] | None = None,
         undone: Callable[[Sequence[J]], None] | None = None,
         on_failure: Callable[[StoreUnavailable, Sequence[J]], bool] | None = None,
+        on_health: OnHealth | None = None,
         synchronous: Literal["normal", "full"] = "normal",
         capacity: int = CAPACITY,
         capacity_bytes: int = CAPACITY_BYTES,
@@ -91,6 +94,7 @@ class SqliteFile(Generic[J]):
         self._prepare = prepare
         self._finish = finish
         self._deadline = deadline
+        self._on_health = on_health
         self._place = Place(
             path,
             role,
@@ -107,6 +111,7 @@ class SqliteFile(Generic[J]):
             path,
             self._mutex,
             self._reader,
+            self._health,
             apply=apply,
             undone=undone,
             on_failure=on_failure,
@@ -118,6 +123,7 @@ class SqliteFile(Generic[J]):
 
     def _start(self) -> None:
         """Be as if nothing had happened; for each time that it is opened."""
+        self._health = Health(self._on_health)
         self._reader = self._make_reader()
         self._writer = self._make_writer()
         self._changing_since = math.inf  # when opening or closing began
@@ -128,7 +134,7 @@ class SqliteFile(Generic[J]):
     @property
     def healthy(self) -> bool:
         """Whether the last thing that was tried succeeded."""
-        return self._writer.healthy
+        return self._health.good
 
     async def open(self) -> None:
         """
@@ -263,7 +269,7 @@ class SqliteFile(Generic[J]):
             with self._mutex:
                 self._reader.close()
             reader.join(self._deadline)
-            if self._writer.healthy:
+            if self._health.good:
                 try:
                     self._place.leave(connection, self._finish)
                 except sqlite3.Error as error:
@@ -275,7 +281,7 @@ class SqliteFile(Generic[J]):
             self._state = _State.CLOSED
             self._ended.set()
             if error is not None:
-                self._writer.healthy = False
+                self._health.good = False  # who opens it is told
                 if not self._opening.done():
                     self._opening.set_exception(error)
             if not self._closing.done():
@@ -305,7 +311,7 @@ class SqliteFile(Generic[J]):
                     if not future.done():
                         future.set_exception(self._too_slow())
             if jobs or reads:
-                self._writer.healthy = False
+                self._health.failed(self._too_slow())
             for job in jobs:
                 refuse(job, self._too_slow())
             for read in reads:

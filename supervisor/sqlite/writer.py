@@ -18,6 +18,7 @@ from typing import Generic, TypeVar
 
 from supervisor.errors import StoreFull, StoreUnavailable
 from supervisor.sqlite.failures import is_failure, unavailable
+from supervisor.sqlite.health import Health
 from supervisor.sqlite.jobs import Job, tell
 from supervisor.sqlite.reader import Reader
 
@@ -39,6 +40,7 @@ class Writer(Generic[J]):
     Args:
         path: Of the file.
         mutex: Locks the queue, and who was told.
+        health: Told of what fails, and of what succeeds.
         reader: Told of groups that somebody is told of before their commit.
         apply: See :class:`supervisor.sqlite.SqliteFile`, and so for the rest.
         undone: Called with the jobs of a group that was undone.
@@ -47,7 +49,6 @@ class Writer(Generic[J]):
         capacity_bytes: Bytes that they count for at most.
 
     Attributes:
-        healthy: Whether the last thing that was tried succeeded.
         given_up: Whether nothing is tried any more.
     """
 
@@ -56,6 +57,7 @@ class Writer(Generic[J]):
         path: Path,
         mutex: threading.Lock,
         reader: Reader,
+        health: Health,
         *,
         apply: Callable[[sqlite3.Connection, Sequence[J]], None],
         undone: Callable[[Sequence[J]], None] | None,
@@ -63,8 +65,8 @@ class Writer(Generic[J]):
         capacity: int,
         capacity_bytes: int,
     ) -> None:
-        self.healthy = True
         self.given_up = False
+        self._health = health
         self._path = path
         self._mutex = mutex
         self._reader = reader
@@ -118,15 +120,15 @@ class Writer(Generic[J]):
 
     def fail(self, error: Exception) -> None:
         """Note that the file has failed."""
-        self.healthy = False
         self._error = unavailable(self._path, error)
+        self._health.failed(self._error)
         self._retry_at = time.monotonic() + RETRY_AFTER
 
     def lose(self, error: StoreUnavailable) -> None:
         """Note that what is written goes nowhere; nothing is tried any more."""
-        self.healthy = False
         self._error = error
         self._lost = True
+        self._health.failed(error)
 
     def take_late(self, since: float) -> list[Job]:
         """Return the jobs that have waited since before, as told; with the lock."""
@@ -151,7 +153,7 @@ class Writer(Generic[J]):
                 if self._closing:
                     return None
                 self._waits = True
-                failing = not self.healthy and not self.given_up and not self._lost
+                failing = not self._health.good and not self.given_up and not self._lost
                 if not self._wake.wait(RETRY_AFTER if failing else None) and not self._queue:
                     self._waits = False
                     return []
@@ -180,7 +182,7 @@ class Writer(Generic[J]):
                 connection.rollback()
             self.fail(error)
         else:
-            self.healthy = True
+            self._health.recovered()
 
     def _write(self, connection: sqlite3.Connection, group: list[J]) -> None:
         if self.given_up or self._lost or time.monotonic() < self._retry_at:
@@ -212,7 +214,8 @@ class Writer(Generic[J]):
                 group[0].outcome = error
                 self._tell(group)
         else:
-            self.healthy = not self._lost
+            if not self._lost:
+                self._health.recovered()
             if not told or len(early) < len(group):
                 self._tell([job for job in group if not job.early])
         finally:

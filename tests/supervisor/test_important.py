@@ -282,6 +282,7 @@ async def test_an_idempotency_key_sends_once(supervisor: Supervisor) -> None:
     other = await supervisor.send_to_user("bob", "x", important=True, idempotency_key="k")
 
     assert [first.repeated, again.repeated, other.repeated] == [False, True, False]
+    assert [first.accepted, again.accepted, other.accepted] == [1, 1, 1]  # it is in the inbox
     assert len(await supervisor.pending("ann")) == 1
 
 

@@ -220,6 +220,30 @@ async def test_what_was_told_and_not_written_costs_the_epoch(
     await history.aclose()
 
 
+async def test_it_says_when_it_begins_to_fail_and_when_it_works_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once each, however often it is tried in between."""
+    monkeypatch.setattr("supervisor.sqlite.writer.RETRY_AFTER", 0.0)
+    said: list[StoreUnavailable | None] = []
+    disk = SmallDisk(path, on_health=said.append)
+    await disk.history.open()
+    await append(disk.history, "a", "1")
+
+    await disk.fill()
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            await append(disk.history, "a", LARGE)
+    failing = list(said)
+    await disk.clear()
+    for number in range(3):
+        await append(disk.history, "a", str(number))
+    await disk.history.aclose()
+
+    assert ["disk is full" in str(each) for each in failing] == [True]
+    assert said == [*failing, None]
+
+
 async def test_rooms_go_on_in_memory_if_that_was_asked_for(path: Path) -> None:
     """With another epoch and without their past; nothing is lost from then on, and it is said."""
     said: list[tuple[str, Exception]] = []

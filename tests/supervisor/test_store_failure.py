@@ -30,9 +30,9 @@ async def unready(supervisor: Supervisor) -> None:
 
 @pytest.mark.real_time
 async def test_publishing_is_refused_while_nothing_can_be_kept(
-    supervise: Supervise, tmp_path: Path
+    supervise: Supervise, tmp_path: Path, events: Events
 ) -> None:
-    """By default; readiness is false, and rooms that keep nothing go on."""
+    """By default; readiness is false, it is logged once, and rooms that keep nothing go on."""
     path = tmp_path / "feeds.db"
     supervisor = supervise(rooms={"log:*": RoomPolicy.log()}, history=f"sqlite:///{path}")
     await supervisor.publish("log:a", "x")
@@ -44,6 +44,9 @@ async def test_publishing_is_refused_while_nothing_can_be_kept(
         await supervisor.publish("log:a", "y")
 
     assert (await supervisor.publish("event", "z")).position is None
+    (event,) = named(events, "history.failed")
+    assert "removed or replaced" in event["reason"]
+    assert event["log_level"] == "error"
 
 
 @pytest.mark.real_time
