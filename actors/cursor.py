@@ -63,6 +63,9 @@ class Cursor(Generic[M]):
         after: Offset of the last message that it has, or need not get.
         join: Its join, when that is to be answered once it is known where it begins.
         replay: Where that is to be.
+
+    Attributes:
+        missed: Messages that were kept no longer when the member came to them.
     """
 
     __slots__ = (
@@ -87,6 +90,7 @@ class Cursor(Generic[M]):
         "_unread",
         "after",
         "member",
+        "missed",
     )
 
     def __init__(
@@ -101,6 +105,7 @@ class Cursor(Generic[M]):
         self._feed = feed
         self.member = member
         self.after = after
+        self.missed = 0
         self._join = join  # as long as that is open nothing was promised yet
         self._replay = replay
         self._asked: Position | None = replay.since
@@ -359,7 +364,7 @@ class Cursor(Generic[M]):
             return True
         gap = Gap(feed.room, feed.epoch, self.after + 1, lost, GapReason.TRIMMED)
         self._notices.append(gap)
-        feed.missed(self.member, lost - self.after)
+        feed.missed(self, lost - self.after)
         if feed.close_on_gap:
             text = f"messages of {feed.room} up to {lost} are kept no longer"
             self.member.close(ExitReason(Ending.GAP, CloseCode.INSUFFICIENT_STATE, text))

@@ -226,6 +226,8 @@ class Feed(Generic[M]):
         del self._cursors[member]
         member.unfollow(cursor)
         self.membership.catch_up(member)
+        if cursor.missed:
+            self._listener.member_caught_up(self.room, member, cursor.missed)
         return Chunk(words, feed=self.label) if words else None
 
     def _said_of_end(self, encoder: Encoder) -> tuple[Frame, ...]:
@@ -453,13 +455,17 @@ class Feed(Generic[M]):
 
     # What went wrong.
 
-    def missed(self, member: M, count: int) -> None:
+    def missed(self, cursor: Cursor[M], count: int) -> None:
         """
-        Count messages that a member will never get.
+        Count messages that a member will never get, and tell of the first.
 
         How many values a compacted room has lost is not known: a gap there counts for one.
         """
-        member.missed(1 if self.compact else count, DropReason.TRIMMED, self.label)
+        count = 1 if self.compact else count
+        cursor.member.missed(count, DropReason.TRIMMED, self.label)
+        if not cursor.missed:
+            self._listener.member_missed(self.room, cursor.member, count)
+        cursor.missed += count
 
     def fault(self, error: Exception) -> None:
         """Report a read that failed."""

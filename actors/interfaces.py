@@ -255,6 +255,18 @@ class RoomListener(Protocol[MemberT_contra]):
         """``member`` has stopped being one: once a membership."""
         ...
 
+    def member_missed(self, room: Hashable, member: MemberT_contra, count: int) -> None:
+        """
+        ``member`` is behind, and ``count`` messages that it was to get are kept no longer.
+
+        Told once until it has caught up, however often that happens to it; each is counted.
+        """
+        ...
+
+    def member_caught_up(self, room: Hashable, member: MemberT_contra, missed: int) -> None:
+        """``member``, of which that was told, is live again; it has missed so many in all."""
+        ...
+
     def room_empty(self, room: Hashable) -> bool:
         """The last member has gone, and nothing waits; return whether the room may end."""
         ...

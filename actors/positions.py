@@ -15,7 +15,7 @@ __all__ = ["NOWHERE", "Position"]
 
 class Position(NamedTuple):
     """
-    A place in a room.
+    A place in a room. ``str(position)`` is ``EPOCH:OFFSET``, which ``since`` understands.
 
     Attributes:
         epoch: Names the sequence; without ``:``, at most 64 characters. Empty for the place
@@ -31,4 +31,4 @@ class Position(NamedTuple):
 
 
 NOWHERE = Position("", 0)
-"""The place before everything."""
+"""The place before everything, which is the same in every sequence: ``Position("", 0)``."""

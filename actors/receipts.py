@@ -23,11 +23,13 @@ class Receipt:
 
     Attributes:
         accepted: Recipients that took it.
-        evicted: Those of them that dropped older messages to make space for it.
+        evicted: Those of them that dropped older messages to make space for it, one or more each.
         dropped: Recipients that did not take it, by reason.
         position: Its place, in a room that keeps its messages; None in others. With one, all
             members get it, those too that were not there or had no space.
-        repeated: Whether its idempotency key was seen before: it was not published again.
+        repeated: Whether its idempotency key was seen before: it was not published again. Then
+            ``position`` is that of the first, and ``accepted`` is 0; of an important message
+            ``accepted`` is the number of inboxes, as the first time.
     """
 
     __slots__ = ("accepted", "dropped", "evicted", "position", "repeated")

@@ -41,8 +41,8 @@ class JoinReply:
 
     Attributes:
         joined: Whether it was none before.
-        position: The place after the newest message of the room when it joined; ``NOWHERE`` in a
-            room that keeps nothing, or has kept nothing yet.
+        position: The place after the newest message of the room when it joined;
+            :data:`~actors.positions.NOWHERE` in a room that keeps nothing, or has kept nothing yet.
         begins: Offset after which it gets all that is published.
         recovered: Whether it goes on exactly where it said; None if it did not say.
         reason: Why not, if not.

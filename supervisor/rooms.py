@@ -437,6 +437,26 @@ class Rooms:
             self._hooks.left(connection, room)
         self._registry.let_go(connection)
 
+    def member_missed(self, room: Hashable, actor: ConnectionActor, count: int) -> None:
+        """Log the begin of an episode."""
+        connection = self._registry.of_actor(actor)
+        if connection is not None:
+            self._log.warning(
+                "connection.missed",
+                connection=connection.id,
+                user=connection.user,
+                room=room,
+                missed=count,
+            )
+
+    def member_caught_up(self, room: Hashable, actor: ConnectionActor, missed: int) -> None:
+        """Log the end of an episode."""
+        connection = self._registry.of_actor(actor)
+        if connection is not None:
+            self._log.warning(
+                "connection.caught_up", connection=connection.id, room=room, missed=missed
+            )
+
     def room_empty(self, room: Hashable) -> bool:
         """Let the actor of an empty room go."""
         return self._rooms.pop(room, None) is not None

@@ -248,6 +248,8 @@ class RoomLog:
         self.empty = 0
         self.may_end = False
         self.dropped: list[tuple[DropReason, int]] = []
+        self.missed: list[tuple[Member, int]] = []
+        self.caught_up: list[tuple[Member, int]] = []
         self.feeds: set[str] = set()  # classes that losses were counted under
         self.faults: list[tuple[str, BaseException]] = []
         self.on_joined: Callable[[Member], None] = lambda _: None
@@ -261,6 +263,12 @@ class RoomLog:
     def member_left(self, room: Hashable, member: Member) -> None:
         self.left.append(member)
         self.on_left(member)
+
+    def member_missed(self, room: Hashable, member: Member, count: int) -> None:
+        self.missed.append((member, count))
+
+    def member_caught_up(self, room: Hashable, member: Member, missed: int) -> None:
+        self.caught_up.append((member, missed))
 
     def room_empty(self, room: Hashable) -> bool:
         self.empty += 1

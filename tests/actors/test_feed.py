@@ -421,6 +421,30 @@ async def test_a_member_that_misses_trimmed_messages_is_told_of_the_gap(runtime:
     assert gap == f"gap {room.feed.epoch}:2-2990 trimmed"
     assert offsets == [1, *range(2991, 3001)]
     assert connection.statistics().dropped == {DropReason.TRIMMED: 2989}
+    assert room.log.missed == room.log.caught_up == [(connection, 2989)]
+
+
+async def test_a_member_that_misses_again_and_again_is_told_of_once(runtime: Runtime) -> None:
+    """Until it has caught up; then with the number of all."""
+    room, transport = Kept(runtime, Keeper(records=10)), FakeTransport()
+    connection = connect(runtime, transport, encoder=WORDS)
+    await room.join(connection)
+    transport.stalled = True
+    for _ in range(3):
+        await room.publish(*range(3000))
+        transport.resume(stalled=True)
+        await settle()
+
+    before = list(room.log.missed), list(room.log.caught_up)
+    transport.resume()
+    await settle()
+
+    assert [member for member, _ in before[0]] == [connection]
+    assert before[1] == []
+    assert room.log.missed == before[0]
+    missed = connection.statistics().dropped[DropReason.TRIMMED]
+    assert missed > before[0][0][1]
+    assert room.log.caught_up == [(connection, missed)]
 
 
 async def test_a_gap_may_end_the_member(runtime: Runtime) -> None:

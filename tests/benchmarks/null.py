@@ -71,6 +71,10 @@ class NullListener:
     def room_empty(self, room: Hashable) -> bool:
         return False
 
+    def member_missed(self, room: Hashable, member: object, count: int) -> None: ...
+
+    def member_caught_up(self, room: Hashable, member: object, missed: int) -> None: ...
+
     def room_dropped(self, room: Hashable, reason: DropReason, count: int, feed: str) -> None: ...
 
     def fault(self, what: str, error: BaseException) -> None:

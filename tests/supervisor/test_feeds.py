@@ -23,7 +23,7 @@ from supervisor import (
     Supervisor,
 )
 from tests.supervisor.asgi import Peer, bare_app
-from tests.supervisor.conftest import NewPeer, Supervise
+from tests.supervisor.conftest import Events, NewPeer, Supervise, named
 from tests.supervisor.endpoints import endpoint, enter
 
 ROOMS = {
@@ -247,9 +247,9 @@ async def test_a_stalled_client_gets_all_when_it_reads_again(
 
 
 async def test_a_client_that_missed_trimmed_messages_is_told(
-    supervisor: Supervisor, peer: NewPeer
+    supervisor: Supervisor, peer: NewPeer, events: Events
 ) -> None:
-    """By an envelope, and in its statistics; a strict room closes it with 3010."""
+    """By an envelope, and in its statistics; a strict room closes it with 3010. Operators, too."""
     clients = {room: peer() for room in ("short:a", "strict:a")}
     sessions = {}
     for room, client in clients.items():
@@ -267,6 +267,14 @@ async def test_a_client_that_missed_trimmed_messages_is_told(
     assert data(clients["short:a"]) == [0, 2997, 2998, 2999]
     assert clients["strict:a"].closed is not None
     assert clients["strict:a"].closed[0] == 3010
+    missed = named(events, "connection.missed")
+    assert [(event["room"], event["missed"]) for event in missed] == [
+        ("short:a", 2996),
+        ("strict:a", 2996),
+    ]
+    (caught_up,) = named(events, "connection.caught_up")
+    assert (caught_up["room"], caught_up["missed"]) == ("short:a", 2996)
+    assert caught_up["connection"] == sessions["short:a"].connection.id
 
 
 # Status rooms.
