@@ -48,7 +48,8 @@ SETTINGS_OPENING = """\
 One frozen object, made at start. A setting comes from the first of these that has it:
 
 1. an argument: `Settings(overflow="disconnect")`, or `Supervisor(overflow="disconnect")`;
-2. the environment: `{prefix}` and the name in capitals, such as `{prefix}OVERFLOW=disconnect`;
+2. the environment: `{prefix}` and the name in capitals, such as `{prefix}OVERFLOW=disconnect`
+   (in small letters, too: case does not matter);
    a list is written as JSON: `{prefix}ALLOWED_ORIGINS='["https://app.example.com"]'`;
 3. a TOML file: `wsupervisor.toml` in the working directory, or the one that `config` names;
 4. the default.
@@ -148,6 +149,15 @@ SECTIONS: dict[str, list[str]] = {
         "DropReason",
     ],
 }
+WORDS = {
+    "Sessions": [("supervisor.sessions.begin", "Since"), ("supervisor.sessions.begin", "Tail")],
+    "What rooms keep": [("actors.positions", "NOWHERE")],
+}
+"""What signatures and texts name beside classes, at the end of which section: module and name."""
+
+PAGES = {"supervisor.codecs.envelope": "[Envelopes](../howto/envelopes.md)"}
+"""Where a module is explained that docstrings refer to."""
+
 ERRORS = "Errors"
 KIT = "The test kit"
 
@@ -199,7 +209,9 @@ class Context:
     owner: str
 
     def link(self, name: str) -> str:
-        """Return a name as code, linked where the page has it."""
+        """Return a name as code, linked where the page has it, or another one explains it."""
+        if name in PAGES:
+            return PAGES[name]
         short = name.rpartition(".")[2]
         candidates = (f"{self.owner}.{short}", ".".join(name.split(".")[-2:]), short)
         anchor = next((self.linked[c] for c in candidates if c in self.linked), None)
@@ -295,7 +307,7 @@ def signature(owner: type, node: Function, name: str, *, returns: bool = True) -
             text += f": {annotation(owner, argument.annotation)}"
         if default is None:
             return text
-        value = ast.unparse(default)
+        value = number(owner.__module__, ast.unparse(default))
         shown_value = "..." if value.startswith("_") else value
         return f"{text}{' = ' if argument.annotation else '='}{shown_value}"
 
@@ -316,6 +328,12 @@ def signature(owner: type, node: Function, name: str, *, returns: bool = True) -
         return line
     body = "".join(f"    {part},\n" for part in parts)
     return f"{name}(\n{body}){after}"
+
+
+def number(module: str, value: str) -> str:
+    """Return the number that a constant of a module stands for; anything else as it is."""
+    found = getattr(sys.modules[module], value, value)
+    return str(found) if type(found) is int else value
 
 
 def definition(owner: type, node: Function) -> str:
@@ -462,6 +480,20 @@ def error_tree(module: ModuleType) -> str:
     return "```text\n" + inspect.cleandoc("\n" + found["tree"]).rstrip() + "\n```"
 
 
+def word_parts(module: str, name: str, linked: dict[str, str]) -> Iterator[str]:
+    """Yield the Markdown of an alias or a constant: heading, value, and the docstring below it."""
+    for node, below in itertools.pairwise(tree_of(module).body):
+        if not isinstance(node, ast.Assign) or not isinstance(below, ast.Expr):
+            continue
+        if ast.unparse(node.targets[0]) == name and isinstance(below.value, ast.Constant):
+            yield f"### {name}"
+            yield code(inspect.getsource(sys.modules[module]).splitlines()[node.lineno - 1])
+            yield "A name for this page; it is not exported."
+            yield from docstring(str(below.value.value), Context(linked, name))
+            return
+    raise SystemExit(f"{module}: {name} has no docstring")
+
+
 def contents() -> dict[str, list[type]]:
     """Return what stands under which heading; everything exported is somewhere."""
     exported = {name: getattr(supervisor, name) for name in supervisor.__all__}
@@ -493,6 +525,7 @@ def api_page() -> str:
         *(k for k in kit.values() if isinstance(k, type)),
     ]
     linked: dict[str, str] = {name: anchor(name) for name in kit}
+    linked |= {name: anchor(name) for words in WORDS.values() for _, name in words}
     for kind in kinds:
         linked[kind.__name__] = anchor(kind.__name__)
         for method, (_, node) in methods(kind).items():
@@ -517,6 +550,8 @@ def api_page() -> str:
             parts += ["Of the machine below:", error_tree(actors.errors)]
         for kind in listed:
             parts += class_parts(kind, linked, "###")
+        for module, name in WORDS.get(title, ()):
+            parts += word_parts(module, name, linked)
     parts.append(f"## {KIT}")
     parts.append("`from actors.testing import ...`; it needs no test framework.")
     for name, thing in kit.items():

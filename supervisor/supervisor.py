@@ -326,6 +326,8 @@ class Supervisor:
             LogEnded: If the room has ended.
             StoreUnavailable: If it cannot be kept.
             NotStarted, Drained: If the supervisor does not run.
+            TimeoutError: If its turn in an event room did not come within ``publish_timeout``, because
+                the room waits for members (the overflow ``block``); it is on its way.
             ActorStopped: If the room crashed on it, or was given up before its turn.
         """
         publication = self._publication(room_name(room), data, key, exclude, ttl)
@@ -349,10 +351,12 @@ class Supervisor:
         Publish to ``room`` without waiting; from any thread, with or without a loop.
 
         In a room that keeps its messages this is kept first, in the background: what goes wrong
-        there is logged as ``history.refused``.
+        there is logged as ``history.refused``. From another thread than that of the room's loop, the
+        publication waits for space there, up to ``publish_timeout``; one that finds none is logged as
+        ``room.full``.
 
         Raises:
-            MailboxFull: If the room, or the way to its loop, can take no more.
+            MailboxFull: If the room can take no more, or, from another thread, 10,000 wait already.
             StoreFull: If too much waits to be kept.
             StoreUnavailable: If the history is not open: the application's lifespan opens it, and
                 so does the first session.
@@ -429,9 +433,15 @@ class Supervisor:
                 )
             return await self.publish_to(user_room(user), data, exclude=exclude)
         if exclude is not None:
-            raise InvalidPublication("an important message is for all connections of its user")
-        if expires_after is not None and not 0 < expires_after < math.inf:
-            raise InvalidPublication(f"expires_after is above 0 seconds, not {expires_after!r}")
+            raise InvalidPublication(
+                "exclude= is not for important=True: that is for all connections of its user"
+            )
+        if expires_after is not None and not (
+            isinstance(expires_after, int | float) and 0 < expires_after < math.inf
+        ):
+            raise InvalidPublication(
+                f"expires_after is a finite number of seconds above 0, not {expires_after!r}"
+            )
         owner = inbox_user(user)
         publication = self._publication(user_room(user), data, None, None, None)
         await self.open_stores()
