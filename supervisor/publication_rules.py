@@ -29,9 +29,13 @@ def check_append(idempotency_key: object, expect_offset: object) -> None:
         and 1 <= len(idempotency_key) <= MAX_IDEMPOTENCY_KEY
         and _is_unicode(idempotency_key)
     ):
+        was = (
+            f"{idempotency_key[:80]!r}"
+            if isinstance(idempotency_key, str)
+            else f"{type(idempotency_key).__name__} {repr(idempotency_key)[:80]}"
+        )
         raise InvalidPublication(
-            f"idempotency_key is a str of 1 to {MAX_IDEMPOTENCY_KEY} characters, not "
-            f"{str(idempotency_key)[:80]!r}"
+            f"idempotency_key is a str of 1 to {MAX_IDEMPOTENCY_KEY} characters, not {was}"
         )
     if expect_offset is not None and (
         not isinstance(expect_offset, int) or isinstance(expect_offset, bool) or expect_offset < 0
@@ -57,7 +61,7 @@ def check_publication(
             f"room {room!r} is of the class {policy.feed}; ttl is for the keys of status rooms"
         )
     if ttl is not None and (not isinstance(ttl, int | float) or not 0 < ttl < math.inf):
-        raise InvalidPublication(f"ttl is a number of seconds above 0, not {ttl!r}")
+        raise InvalidPublication(f"ttl is a finite number of seconds above 0, not {ttl!r}")
     if policy.feed == "status" and not isinstance(key, str):
         raise InvalidPublication(
             f"room {room!r} is of the class status: a message there is the value of a key, "

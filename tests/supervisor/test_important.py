@@ -337,20 +337,25 @@ async def test_what_nobody_acknowledges_is_given_up(supervise: Supervise, peer: 
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "told"),
     [
-        {"important": True, "exclude": object()},
-        {"important": True, "expires_after": 0},
-        {"important": True, "expires_after": float("inf")},
-        {"expires_after": 5.0},
-        {"idempotency_key": "k"},
+        ({"important": True, "exclude": object()}, "exclude= is not for important=True"),
+        ({"important": True, "expires_after": 0}, "expires_after is a finite .* above 0, not 0"),
+        (
+            {"important": True, "expires_after": float("inf")},
+            "expires_after is a finite number of seconds above 0, not inf",
+        ),
+        ({"important": True, "expires_after": "5"}, "expires_after is a finite .*, not '5'"),
+        ({"important": True, "idempotency_key": 5}, "idempotency_key is a str .*, not int 5$"),
+        ({"expires_after": 5.0}, "important=True"),
+        ({"idempotency_key": "k"}, "important=True"),
     ],
 )
 async def test_arguments_that_do_not_belong_together_are_refused(
-    supervisor: Supervisor, arguments: dict[str, Any]
+    supervisor: Supervisor, arguments: dict[str, Any], told: str
 ) -> None:
-    """Before anything is sent."""
-    with pytest.raises(InvalidPublication):
+    """Before anything is sent; the error names the argument."""
+    with pytest.raises(InvalidPublication, match=told):
         await supervisor.send_to_user("ann", "x", **arguments)
 
 
