@@ -25,6 +25,13 @@ _HELP = {
     sqlite3.SQLITE_LOCKED: "another program keeps it locked",
 }
 
+_HELP_EXACTLY = {
+    sqlite3.SQLITE_IOERR_WRITE: "it cannot be written: its disk has failed, or a quota or a limit of "
+    "the size of files is reached",
+}
+"""The same for extended codes, which say more. That of a write is the same for every ``errno`` but
+``ENOSPC``, so that whether it was ``EFBIG``, ``EDQUOT`` or ``EIO`` is not known."""
+
 
 def is_failure(error: Exception) -> bool:
     """Return whether the file has failed, rather than what was done with it."""
@@ -40,7 +47,8 @@ def unavailable(path: Path, error: Exception) -> StoreUnavailable:
     if isinstance(error, StoreUnavailable):
         return error
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT if is_failure(error) else 0)
-    text = f"{path}: {_HELP.get(code & 0xFF, 'it has failed')} ({error})"
+    help_ = _HELP_EXACTLY.get(code) or _HELP.get(code & 0xFF, "it has failed")
+    text = f"{path}: {help_} ({error})"
     unavailable = StoreUnavailable(text)
     unavailable.__cause__ = error
     return unavailable

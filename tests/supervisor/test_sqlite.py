@@ -321,6 +321,37 @@ async def test_then_may_raise_without_harm(file: File, monkeypatch: pytest.Monke
     assert told == [2]
 
 
+SMALL_FILES = """
+import asyncio, pathlib, resource, sqlite3, sys
+from supervisor.sqlite.failures import unavailable
+
+path = pathlib.Path(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+connection = sqlite3.connect(path)
+try:
+    connection.execute("CREATE TABLE things (name TEXT)")
+    connection.execute("INSERT INTO things VALUES (?)", ("x" * 200_000,))
+    connection.commit()
+except sqlite3.Error as error:
+    print(unavailable(path, error))
+"""
+"""What is said in a process whose files may have 100 kB."""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
+async def test_what_keeps_a_file_from_growing_is_said(path: Path) -> None:
+    """It need not be the disk: SQLite has one code for that, for a quota and for a limit."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", SMALL_FILES, str(path), stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await process.communicate()
+
+    assert said.decode().strip() == (
+        f"{path}: it cannot be written: its disk has failed, or a quota or a limit of the size of "
+        "files is reached (disk I/O error)"
+    )
+
+
 async def test_a_full_disk_is_said_and_tried_again(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
