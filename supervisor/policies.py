@@ -29,7 +29,8 @@ class RoomPolicies:
     """
     Policies by pattern; the first pattern that matches the name of a room wins.
 
-    In a pattern ``*`` stands for any characters, also for none; everything else for itself.
+    In a pattern ``*`` stands for any characters, also for none. Everything else stands for itself,
+    as names may have it: also ``?``, ``.`` and ``[0-9]``, which mean more in other patterns.
 
     Args:
         patterns: Policies by pattern, in order; a table of fields in place of a policy will do.
@@ -90,11 +91,14 @@ def _check_table(table: object) -> object:
     Return what stands for a pattern.
 
     Raises:
-        ValidationError: If it is a table that says nothing, or that means ``class`` by another name:
-            the rooms would be event rooms, which keep nothing, without a word.
+        ValidationError: If it is neither a policy nor a table, or one that says nothing, or that
+            means ``class`` by another name: the rooms would be event rooms, which keep nothing,
+            without a word.
     """
-    if not isinstance(table, Mapping):
+    if isinstance(table, RoomPolicy):
         return table
+    if not isinstance(table, Mapping):
+        raise ValidationError.from_exception_data("room", [problem(_no_policy(table))])
     if not table:
         text = f"the table is empty; set its class, {listed(FEEDS)}"
         raise ValidationError.from_exception_data("room", [problem(text)])
@@ -107,6 +111,17 @@ def _check_table(table: object) -> object:
             told = problem("unknown setting; did you mean class?", str(name))
             raise ValidationError.from_exception_data("room", [told])
     return table
+
+
+def _no_policy(value: object) -> str:
+    """Return what to say of what is neither a policy nor a table, with the class that is meant."""
+    preset = getattr(value, "__func__", None)
+    name = next((each for each in FEEDS if preset is getattr(RoomPolicy, each).__func__), None)
+    was = repr(value)[:80] if name is None else f"RoomPolicy.{name} without its parentheses"
+    feed = name or (value if value in FEEDS else "log")
+    return (
+        f'must be a policy, RoomPolicy.{feed}(), or a table, {{"class": "{feed}"}} (it was {was})'
+    )
 
 
 def _check_patterns(policies: dict[str, RoomPolicy]) -> dict[str, RoomPolicy]:

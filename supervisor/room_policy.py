@@ -32,9 +32,9 @@ from pydantic import (
 from actors.overflow import Overflow
 from supervisor.errors import SettingsError
 from supervisor.history.base import Durability, Retention
-from supervisor.validation import Count, Seconds, explain, listed, no_flag
+from supervisor.validation import Count, Seconds, explain, listed, no_flag, problem
 
-__all__ = ["FEEDS", "Feed", "RoomPolicy"]
+__all__ = ["FEEDS", "Feed", "RoomPolicy", "classes_with"]
 
 Feed = Literal["event", "status", "log", "alert"]
 """The class of a room."""
@@ -104,10 +104,17 @@ _JOINS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 _NONE_IS_A_VALUE = frozenset({"overflow", "block_timeout", "history_ttl", "key_ttl"})
 
+_NO_CLASS: Final = "the class is missing; without one it is 'event', which has none; set it to {}"
+
 _REMEMBERED_AS_LONG = ("history_ttl", "key_ttl")
 """Times for which something is kept, so that the room has to be remembered as long."""
 
 Brake = Annotated[float, Field(ge=0, le=0.010, allow_inf_nan=False), BeforeValidator(no_flag)]
+
+
+def classes_with(name: str) -> list[str]:
+    """Return the classes that have the field ``name``."""
+    return [each for each, own in _OWN.items() if name in own]
 
 
 class RoomPolicy(BaseModel):
@@ -261,6 +268,8 @@ class RoomPolicy(BaseModel):
         fields = dict(data)
         if "class" in fields and "feed" not in fields:
             fields["feed"] = fields.pop("class")
+        if "feed" not in fields:
+            cls._check_that_no_class_is_missing(fields)
         feed = fields.get("feed", "event")
         own = _OWN.get(feed) if isinstance(feed, str) else None
         if own is None:
@@ -271,6 +280,21 @@ class RoomPolicy(BaseModel):
             ages = [age for age in lasting if isinstance(age, int | float) and math.isfinite(age)]
             fields["meta_ttl"] = max([_META_TTL, *ages])
         return fields
+
+    @classmethod
+    def _check_that_no_class_is_missing(cls, fields: Mapping[str, Any]) -> None:
+        """Refuse what only other classes have, unless something unknown is more likely the reason."""
+        known = cls.model_fields
+        strange = (
+            [] if fields.keys() - known.keys() else sorted(fields.keys() - _OWN["event"].keys())
+        )
+        problems = [
+            problem(_NO_CLASS.format(listed(classes_with(name))), name)
+            for name in strange
+            if fields[name] != known[name].default
+        ]
+        if problems:
+            raise ValidationError.from_exception_data("room", problems)
 
     @field_validator("overflow", mode="before")
     @classmethod
@@ -309,7 +333,7 @@ class RoomPolicy(BaseModel):
             return value
         if name not in _OWN[feed]:
             if value != cls.model_fields[name].default:
-                classes = listed(each for each, own in _OWN.items() if name in own)
+                classes = listed(classes_with(name))
                 raise ValueError(f"rooms of the class {feed} have none; it is for {classes}")
         elif value is None and name not in _NONE_IS_A_VALUE:
             raise ValueError("must be a number")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -29,6 +29,7 @@ from actors.overflow import Overflow
 from supervisor.errors import SettingsError
 from supervisor.policies import PolicyTables, policy_fields, policy_place
 from supervisor.room_names import has_control_characters
+from supervisor.room_policy import RoomPolicy, classes_with
 from supervisor.validation import Count, Place, Seconds, explain, listed, no_flag, problem, unknown
 
 __all__ = ["Settings"]
@@ -84,7 +85,7 @@ class Settings(BaseSettings):
 
     rooms: PolicyTables = {}
     """What rooms keep and give up, by pattern of their names, in which ``*`` stands for any
-    characters; the first that matches wins. A room that none matches is an ``event`` room. From one
+    characters and everything else for itself; the first that matches wins. A room that none matches is an ``event`` room. From one
     source as a whole; in the environment as JSON. See [Rooms](#rooms)."""
 
     mailbox_messages: Count = 1024
@@ -267,7 +268,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Say where settings come from; the first source that has one wins."""
         assert isinstance(init_settings, InitSettingsSource)
-        named = init_settings.init_kwargs.get("config") or os.environ.get(f"{PREFIX}CONFIG")
+        named = _named_file(init_settings.init_kwargs)
         if named and not isinstance(named, str | os.PathLike):
             raise SettingsError(f"config: must be the path of a file (it was {named!r})")
         path = Path(named or DEFAULT_FILE)
@@ -280,6 +281,11 @@ class Settings(BaseSettings):
         )
 
 
+def _named_file(arguments: Mapping[str, Any]) -> Any:
+    """Return what the file was said to be; nothing if that was left to its default."""
+    return arguments.get("config") or os.environ.get(f"{PREFIX}CONFIG")
+
+
 class _StrictEnvironment(EnvSettingsSource):
     """The environment, where a misspelt variable is an error and not silence."""
 
@@ -287,7 +293,8 @@ class _StrictEnvironment(EnvSettingsSource):
         known = {f"{PREFIX}{name}".upper() for name in self.settings_cls.model_fields}
         for variable in os.environ:
             if variable.upper().startswith(PREFIX) and variable.upper() not in known:
-                raise SettingsError(unknown(variable, known, "environment variable"))
+                hint = _of_rooms(variable[len(PREFIX) :].lower())
+                raise SettingsError(unknown(variable, known, "environment variable", hint=hint))
         try:
             return _whole_rooms(self, super().__call__())
         except ValueError as error:  # a value that should be JSON and is not
@@ -338,13 +345,25 @@ def _explain(error: ValidationError, arguments: dict[str, Any]) -> str:
         elif (variable := f"{PREFIX}{setting}".upper()) in os.environ:
             source = f" (from {variable})"
         else:
-            source = " (from the TOML file)"
+            source = f" (from {_named_file(arguments) or DEFAULT_FILE})"
         return f"{setting}{policy_place(tuple(below)) if below else ''}{source}"
 
     def known(place: Place) -> set[str]:
         return set(Settings.model_fields) if len(place) == 1 else policy_fields()
 
-    return explain(error, name, known)
+    def hint(place: Place) -> str | None:
+        return _of_rooms(str(place[0])) if len(place) == 1 else None
+
+    return explain(error, name, known, hint)
+
+
+def _of_rooms(name: str) -> str | None:
+    """Return where ``name``, which is no setting, belongs to, if that is in the rooms."""
+    if name == "class":
+        return 'it is for rooms: rooms."PATTERN".class'
+    if name not in RoomPolicy.model_fields or not (classes := classes_with(name)):
+        return None
+    return f'it is for rooms: rooms."PATTERN".{name}, in the class {listed(classes)}'
 
 
 def _looks_like_origin(text: str) -> bool:

@@ -42,6 +42,7 @@ def explain(
     error: ValidationError,
     name: Callable[[Place], str],
     known: Callable[[Place], Iterable[str]],
+    hint: Callable[[Place], str | None] = lambda _: None,
 ) -> str:
     """
     Return a line for each problem.
@@ -50,12 +51,14 @@ def explain(
         error: What pydantic says.
         name: How the setting at a place is called.
         known: What there is, where a place is none of it.
+        hint: What to say of such a place instead; None if nothing better is known.
     """
     lines = []
     for found in error.errors(include_url=False):
         place = found["loc"]
         if found["type"] == "extra_forbidden":
-            lines.append(unknown(str(place[-1]), set(known(place)), "setting", name(place)))
+            word = str(place[-1])
+            lines.append(unknown(word, set(known(place)), "setting", name(place), hint(place)))
             continue
         text = found["msg"].removeprefix("Value error, ")
         was = "" if found["type"] == _TOLD else f" (it was {found.get('input')!r})"
@@ -69,10 +72,13 @@ def problem(text: str, *place: str) -> InitErrorDetails:
     return InitErrorDetails(type=told, loc=place, input=None)
 
 
-def unknown(word: str, known: set[str], kind: str, name: str | None = None) -> str:
+def unknown(
+    word: str, known: set[str], kind: str, name: str | None = None, hint: str | None = None
+) -> str:
     """Return what to say of ``word``, which is none of ``known``; it is called ``name``."""
-    close = difflib.get_close_matches(word, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}"
+    if hint is None:
+        close = difflib.get_close_matches(word, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}"
     return f"{name or word}: unknown {kind}; {hint}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from typing import Any
 
 import pytest
@@ -155,7 +155,7 @@ def test_a_pattern_of_which_an_earlier_one_leaves_some_is_none(earlier: str, lat
         ({"class": "log", "history_size": 0}, '."log:*".history_size: '),
         ({"class": "log", "histroy_size": 1}, '."log:*".histroy_size: unknown setting; did you'),
         ({"class": "log", "overflow": "drop"}, '."log:*".overflow: must be '),
-        ({"history_size": 1}, '."log:*".history_size: rooms of the class event have none'),
+        ({"history_size": 1}, '."log:*".history_size: the class is missing; without one it is '),
         ({"class": "log", "feed": "log"}, '."log:*": unknown setting feed; did you mean class?'),
         ({"feed": "log"}, '."log:*": unknown setting feed; did you mean class?'),
         ({"type": "log"}, '."log:*".type: unknown setting; did you mean class?'),
@@ -165,12 +165,23 @@ def test_a_pattern_of_which_an_earlier_one_leaves_some_is_none(earlier: str, lat
         ({"class": "log", "type": "log"}, '."log:*".type: unknown setting; known are '),
         ({1: "log"}, '."log:*".1: unknown setting; did you mean class?'),
         ({}, ".\"log:*\": the table is empty; set its class, 'event', 'status', 'log' or"),
-        (3, '."log:*": '),
+        (
+            3,
+            '."log:*": must be a policy, RoomPolicy.log(), or a table, {"class": "log"} (it was 3)',
+        ),
+        (None, '."log:*": must be a policy, RoomPolicy.log(), or a table, {"class": "log"} (it w'),
+        ("log", '."log:*": must be a policy, RoomPolicy.log(), or a table, {"class": "log"} (it '),
+        ("alert", '."log:*": must be a policy, RoomPolicy.alert(), or a table, {"class": "alert"}'),
+        (
+            RoomPolicy.status,
+            (
+                '."log:*": must be a policy, RoomPolicy.status(), or a table, {"class": "status"} '
+                "(it was RoomPolicy.status without its parentheses)"
+            ),
+        ),
     ],
 )
-def test_what_is_wrong_in_a_table_is_told_with_its_pattern(
-    table: Mapping[str, Any], told: str
-) -> None:
+def test_what_is_wrong_in_a_table_is_told_with_its_pattern(table: Any, told: str) -> None:
     """As one would write it."""
     with pytest.raises(SettingsError) as error:
         RoomPolicies({"log:*": table})

@@ -302,6 +302,24 @@ def test_a_word_that_is_none_is_an_error(name: str, value: str) -> None:
         RoomPolicy.log(**{name: value})
 
 
+@pytest.mark.parametrize("name", [name for name in FIELDS if name != "brake"])
+def test_of_a_policy_without_a_class_the_class_is_what_is_missing(name: str) -> None:
+    """The error says which classes have what was set, and that this one has not been chosen."""
+    value, classes = FIELDS[name]
+
+    with pytest.raises(SettingsError, match=rf"^{name}: the class is missing; .*'event'") as error:
+        RoomPolicy(**{name: value})
+
+    _, _, those = str(error.value).partition("set it to ")
+    assert those.replace("'", "").split(" or ") == classes.split()
+
+
+def test_a_class_that_was_misspelt_is_not_missing() -> None:
+    """What is unknown is told, which is the reason."""
+    with pytest.raises(SettingsError, match=r"(?m)^fed: unknown setting; did you mean feed\?"):
+        RoomPolicy(fed="log", history_size=3)
+
+
 def test_an_unknown_class_is_an_error() -> None:
     """It says which there are."""
     with pytest.raises(SettingsError, match=r"^feed: .*'event', 'status', 'log' or 'alert'"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -200,8 +201,8 @@ def test_rooms_come_from_one_source(toml: WriteToml, monkeypatch: pytest.MonkeyP
         ({"log:*": {"class": "log", "on_jion": 3}}, 'rooms."log:*".on_jion: unknown setting; did'),
         ({"log:*": {"class": "log", "history_size": True}}, 'rooms."log:*".history_size: must be'),
         ({"log:*": {"class": "log", "overflow": "conflate"}}, 'rooms."log:*".overflow: must be '),
-        ({"log:*": {"on_gap": "close"}}, 'rooms."log:*".on_gap: rooms of the class event have'),
-        ({"log:*": 3}, 'rooms."log:*": Input should be '),
+        ({"log:*": {"on_gap": "close"}}, 'rooms."log:*".on_gap: the class is missing; without '),
+        ({"log:*": 3}, 'rooms."log:*": must be a policy, RoomPolicy.log(), or a table, '),
         ({"log:*": {}}, 'rooms."log:*": the table is empty; set its class, '),
         ({"log:*": {"feed": "log"}}, 'rooms."log:*": unknown setting feed; did you mean class?'),
         ({"log:*": {"type": "log"}}, 'rooms."log:*".type: unknown setting; did you mean class?'),
@@ -231,8 +232,8 @@ def test_errors_of_rooms_and_others_are_told_at_once(
 
     assert sorted(line.partition(": ")[0] for line in str(error.value).splitlines()) == [
         "closed_ring",
-        'rooms."log:*".history_bytes (from the TOML file)',
-        'rooms."log:*".history_size (from the TOML file)',
+        'rooms."log:*".history_bytes (from wsupervisor.toml)',
+        'rooms."log:*".history_size (from wsupervisor.toml)',
         "slow_share (from WSUPERVISOR_SLOW_SHARE)",
     ]
 
@@ -338,7 +339,7 @@ def test_of_two_settings_that_exclude_each_other_one_that_was_set_is_named(
     """With where it comes from; nobody finds a default in a file."""
     toml("inbox_capacity = 10")
     with pytest.raises(
-        SettingsError, match=r"^inbox_capacity \(from the TOML file\): must be at l"
+        SettingsError, match=r"^inbox_capacity \(from wsupervisor\.toml\): must be at l"
     ):
         Settings()
 
@@ -405,6 +406,57 @@ def test_a_misspelt_setting_in_the_file_is_an_error(toml: WriteToml) -> None:
     toml("max_conections = 3")
 
     with pytest.raises(SettingsError, match="mean max_connections"):
+        Settings()
+
+
+@pytest.mark.parametrize("how", ["argument", "environment"])
+def test_an_error_names_the_file_as_it_was_named(
+    toml: WriteToml, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """There may be several."""
+    toml("closed_ring = 0", "other.toml")
+    arguments = {"config": "./other.toml"} if how == "argument" else {}
+    if how == "environment":
+        monkeypatch.setenv("WSUPERVISOR_CONFIG", "./other.toml")
+
+    with pytest.raises(SettingsError, match=r"^closed_ring \(from \./other\.toml\): "):
+        Settings(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        (
+            "history_ttl",
+            5,
+            "it is for rooms: rooms.\"PATTERN\".history_ttl, in the class 'status' or",
+        ),
+        (
+            "expires_after",
+            5,
+            "it is for rooms: rooms.\"PATTERN\".expires_after, in the class 'alert'",
+        ),
+        ("class", "log", 'it is for rooms: rooms."PATTERN".class'),
+    ],
+)
+def test_what_is_set_for_rooms_is_no_setting_by_itself(
+    toml: WriteToml, monkeypatch: pytest.MonkeyPatch, name: str, value: object, told: str
+) -> None:
+    """The error says where it belongs, whatever it is called like, and wherever it was set."""
+    text = re.escape(told)
+    with pytest.raises(SettingsError, match=f"^{name}: unknown setting; {text}"):
+        Settings(**{name: value})
+
+    path = toml(f"{name} = {value!r}")
+    with pytest.raises(
+        SettingsError, match=rf"^{name} \(from wsupervisor.toml\): unknown setting; {text}"
+    ):
+        Settings()
+
+    path.unlink()
+    variable = f"WSUPERVISOR_{name.upper()}"
+    monkeypatch.setenv(variable, str(value))
+    with pytest.raises(SettingsError, match=f"^{variable}: unknown environment variable; {text}"):
         Settings()
 
 

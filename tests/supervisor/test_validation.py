@@ -71,6 +71,16 @@ def test_what_is_unknown_may_have_been_misspelt() -> None:
     assert unknown("x", known, "field", "a.x") == "a.x: unknown field; known are colour, loudness"
 
 
+def test_what_is_unknown_may_belong_elsewhere() -> None:
+    """Who knows where says it, in place of what it looks like."""
+    assert (
+        unknown("loudnes", {"loudness"}, "field", hint="see x") == "loudnes: unknown field; see x"
+    )
+    assert explain(refusal(loudnes=3), dotted, lambda _: ["loudness"], lambda _: "see x") == (
+        "loudnes: unknown setting; see x"
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "text"), [("a", "'a'"), ("ab", "'a' or 'b'"), ("abc", "'a', 'b' or 'c'")]
 )
