@@ -65,8 +65,9 @@ ROOMS_OPENING = """
 ## Rooms
 
 `rooms` has a table for each pattern of room names, in order; the first that matches a name wins.
-In a pattern `*` stands for any characters, also for none, and everything else for itself. A room
-that no pattern matches is an `event` room.
+In a pattern `*` stands for any characters, also for none, and everything else for itself: there are
+no regular expressions, and `?`, `.` and `[0-9]` are characters of a name. A room that no pattern
+matches is an `event` room. `supervisor.policies.resolve("log:build-7")` returns the policy of a room.
 
 ```toml
 [rooms."log:*"]

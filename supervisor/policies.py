@@ -68,6 +68,10 @@ class RoomPolicies:
         """The patterns and their policies, in order."""
         return iter(self._patterns.items())
 
+    def __repr__(self) -> str:
+        policies = [f'"{pattern}": {policy.feed}' for pattern, policy in self._patterns.items()]
+        return f"<RoomPolicies {', '.join([*policies, 'others: ' + PLAIN.feed])}>"
+
     def __len__(self) -> int:
         """How many patterns there are."""
         return len(self._patterns)

@@ -594,7 +594,13 @@ class Supervisor:
 
     @property
     def policies(self) -> RoomPolicies:
-        """What rooms keep and give up, by pattern."""
+        """
+        What rooms keep and give up, by pattern of their names; ``print`` shows the class of each.
+
+        ``supervisor.policies.resolve("log:build-7")`` returns the
+        :class:`~supervisor.room_policy.RoomPolicy` that a room of this name has, or would have, and
+        ``.feed`` of that is its class.
+        """
         return self._feeds.policies
 
     async def open_stores(self) -> None:

@@ -64,6 +64,14 @@ def test_without_patterns_all_rooms_are_event_rooms() -> None:
     assert len(policies) == 0
 
 
+def test_they_show_which_patterns_have_which_class() -> None:
+    """In the order in which they are tried; others are what no pattern matches."""
+    policies = RoomPolicies({"log:a": RoomPolicy.status(), "log:*": {"class": "log"}})
+
+    assert repr(policies) == '<RoomPolicies "log:a": status, "log:*": log, others: event>'
+    assert repr(RoomPolicies()) == "<RoomPolicies others: event>"
+
+
 def test_a_room_has_the_same_policy_every_time() -> None:
     """Also those that were forgotten in between, as not all names can be remembered."""
     policies = RoomPolicies({"log:*": {"class": "log"}})
