@@ -417,6 +417,7 @@ class ConnectionActor(Actor[Chunk]):
                 break
             self._pulls_next = True
             if not self._write(chunk):
+                self._stall_sources()
                 return
         if self._in_flight is not None:  # who was told of a settled chunk came back, and wrote
             return
@@ -445,7 +446,7 @@ class ConnectionActor(Actor[Chunk]):
                 idle = 0
                 left -= 1
                 if not self._write(chunk):
-                    source.stalled()
+                    self._stall_sources()
             elif self._sources is not None and self._sources[-1] is source:
                 idle += 1  # one that has ended with this is in the way of nobody
 
@@ -459,9 +460,8 @@ class ConnectionActor(Actor[Chunk]):
         self._pulls_soon = False
         if self.ready:
             self._pull()
-        elif self._sources is not None:  # something else came between, which the socket holds back
-            for source in self._sources:
-                source.stalled()
+        else:  # something else came between, which the socket holds back
+            self._stall_sources()
 
     def _pull_once(self) -> bool:
         """Let one source have its turn among what waits; return whether the transport takes more."""
@@ -471,8 +471,14 @@ class ConnectionActor(Actor[Chunk]):
         chunk = source.pull()
         if chunk is None or self._write(chunk):
             return self._in_flight is None and self.state is not ConnectionState.CLOSED
-        source.stalled()
+        self._stall_sources()
         return False
+
+    def _stall_sources(self) -> None:
+        """Have sources let go of what they hold ready: it would wait for the socket."""
+        if self._sources is not None:
+            for source in self._sources:
+                source.stalled()
 
     def _close_in_time(self) -> None:
         """Give up later, if the transport is not done with already, as most are."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import threading
-from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Hashable
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 from actors.errors import ActorStopped, MailboxClosed, MailboxFull
 from actors.messages import Publish
@@ -15,19 +13,13 @@ from actors.overflow import DropReason, Offer
 from actors.publications import Publication
 from actors.receipts import FlushLatch, Receipt
 from actors.runtime import Runtime
+from supervisor.handover import Handover, is_kept
 from supervisor.rooms import Rooms
 from supervisor.settings import Settings
-from supervisor.telemetry.logging import event_logger
 
-__all__ = ["FAR_TIMEOUT", "HANDED_OVER", "Delivery", "FarCall"]
+__all__ = ["FAR_TIMEOUT", "Delivery", "FarCall"]
 
 R = TypeVar("R")
-
-HANDED_OVER = 10_000
-"""Publications of other threads that may wait for a node's loop."""
-
-TAKEN_OVER = 256
-"""Publications of other threads that a loop takes over at once, so that rooms have their turn."""
 
 FAR_TIMEOUT = 1.0
 """Seconds that a publisher waits for the receipt of a node on another loop, beside the flush."""
@@ -97,34 +89,14 @@ def _resolve(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-class _HeldUp(NamedTuple):
-    """A publication of another thread, and until when it waits for space in its room."""
-
-    publication: Publication
-    deadline: float
-
-
-def _kept(publication: Publication) -> bool:
-    """Whether a store has it, so that members that do not hear of it read it."""
-    return bool(publication.position.epoch)
-
-
 class Delivery:
     """The way into the rooms of one node; see :class:`supervisor.brokers.base.BrokerNode`."""
 
     def __init__(self, runtime: Runtime, rooms: Rooms, settings: Settings) -> None:
-        self._runtime = runtime
         self._loop = runtime.loop
         self._rooms = rooms
         self._settings = settings
-        self._handing_over = threading.Lock()
-        self._handed_over: deque[tuple[Hashable, Publication]] = deque()
-        self._coming = False  # whether the loop was told to take what was handed over
-        self._held_up: dict[Hashable, deque[_HeldUp]] = {}  # what rooms had no space for, in order
-        self._holding_up = 0  # how many those are
-        self._announced: dict[Hashable, Publication] = {}  # the newest that had no space, by room
-        self._gone = False  # whether the loop was found closed, which is logged once
-        self._log = event_logger()
+        self._handover = Handover(runtime, self, patience=settings.publish_timeout)
 
     @property
     def local(self) -> bool:
@@ -133,6 +105,8 @@ class Delivery:
 
     async def deliver(self, room: Hashable, publication: Publication, *, flush: bool) -> Receipt:
         """Hand over and wait for the room's turn; see the port."""
+        if self._handover.holds_up(room):
+            await self._handover.passed_on(room)
         found = self._rooms.get(room)
         if found is None:
             await asyncio.sleep(0)  # who publishes in a loop must not starve the others
@@ -143,16 +117,16 @@ class Delivery:
                 Publish(publication, latch), timeout=self._settings.publish_timeout
             )
         except (MailboxFull, TimeoutError):
-            if not _kept(publication):
+            if not is_kept(publication):
                 raise
             found.announce(publication)  # the room reads it when it comes to it
             return Receipt(0, {DropReason.ROOM_FULL: len(found.membership)})
         except (ActorStopped, MailboxClosed):
-            if not _kept(publication):
+            if not is_kept(publication):
                 raise
             return Receipt(0, {DropReason.ROOM_FAILED: len(found.membership)})
         except asyncio.CancelledError:
-            if _kept(publication):  # whether or not it waits in the mailbox
+            if is_kept(publication):  # whether or not it waits in the mailbox
                 found.announce(publication)
             raise
         if latch is not None:
@@ -165,22 +139,9 @@ class Delivery:
     def deliver_nowait(self, room: Hashable, publication: Publication) -> None:
         """Hand over without waiting, from any thread; see the port."""
         if self.local:
-            self._tell(room, publication)
-            return
-        with self._handing_over:
-            if len(self._handed_over) + self._holding_up >= HANDED_OVER:
-                if _kept(publication):  # what is taken after those before it says so
-                    self._announced[room] = publication
-                    return
-                raise MailboxFull(f"{HANDED_OVER} publications wait for the loop of the node")
-            self._handed_over.append((room, publication))
-            if self._coming and not self._loop.is_closed():
-                return
-            self._coming = True
-        if not self._post(self._take_over):
-            with self._handing_over:
-                self._handed_over.clear()
-                self._coming = False
+            self.tell(room, publication)
+        else:
+            self._handover.add(room, publication)
 
     def deliver_from_afar(
         self, room: Hashable, publication: Publication, *, flush: bool
@@ -210,81 +171,31 @@ class Delivery:
         if self.local:
             call()
         else:
-            self._post(call)
+            self._handover.post(call)
 
-    def _post(self, call: Callable[[], None]) -> bool:
-        try:
-            self._loop.call_soon_threadsafe(call)
-        except RuntimeError:  # the loop was closed; with it went its sockets
-            if not self._gone:
-                self._gone = True
-                self._log.debug("node.gone")
-            return False
-        return True
-
-    def _take_over(self) -> None:
-        """Take what was handed over: one wake-up of the loop for all of it, if it is not too much."""
-        announced: dict[Hashable, Publication] = {}
-        with self._handing_over:
-            waiting = self._handed_over
-            arrived = [waiting.popleft() for _ in range(min(len(waiting), TAKEN_OVER))]
-            self._coming = bool(waiting)
-            if not waiting:
-                announced, self._announced = self._announced, announced
-            more = self._coming
-        for room, publication in arrived:
-            self._pass_on(room, publication)
-        for name, newest in announced.items():
-            self._tell(name, newest)
-        if more:
-            self._post(self._take_over)  # behind the turns of the rooms that were told
-
-    def _pass_on(self, room: Hashable, publication: Publication) -> None:
-        """Tell the room, or let the publication wait for those before it, or for space."""
-        held_up = self._held_up.get(room)
-        if held_up is None:
-            try:
-                self._tell(room, publication)
-                return
-            except MailboxFull:
-                held_up = self._held_up[room] = deque()
-                self._runtime.run(self._put(room, held_up), name=f"publications to {room}")
-        held_up.append(_HeldUp(publication, self._loop.time() + self._settings.publish_timeout))
-        with self._handing_over:
-            self._holding_up += 1
-
-    async def _put(self, room: Hashable, held_up: deque[_HeldUp]) -> None:
-        """Put what is held up into the mailbox of its room, as soon as there is space."""
-        try:
-            while held_up:
-                publication, deadline = held_up[0]
-                found = self._rooms.get(room)
-                if found is not None:
-                    timeout = max(0.0, deadline - self._loop.time())
-                    try:
-                        await found.ref.put(Publish(publication), timeout=timeout)
-                    except MailboxFull:
-                        self._rooms.had_no_space(room)
-                    except MailboxClosed:
-                        pass  # everybody has left it
-                held_up.popleft()
-                with self._handing_over:
-                    self._holding_up -= 1
-        finally:
-            del self._held_up[room]
-            with self._handing_over:
-                self._holding_up -= len(held_up)
-
-    def _tell(self, room: Hashable, publication: Publication) -> None:
+    def tell(self, room: Hashable, publication: Publication) -> None:
+        """Tell the room without waiting; see :class:`supervisor.handover.Receiver`."""
         found = self._rooms.get(room)
         if found is None:
             return
         # Whoever waits for space came first: without that a flood from here would starve it.
         if found.ref.waiting or found.ref.tell(Publish(publication)) is Offer.FULL:
-            if _kept(publication):
+            if is_kept(publication):
                 found.announce(publication)
                 return
             raise MailboxFull(
                 f"room {room!r} holds its {self._settings.room_mailbox_messages} messages; await "
                 "publish() to wait for space"
             )
+
+    async def put(self, room: Hashable, publication: Publication, timeout: float) -> None:
+        """Tell the room when it has space; see :class:`supervisor.handover.Receiver`."""
+        found = self._rooms.get(room)
+        if found is None:
+            return
+        try:
+            await found.ref.put(Publish(publication), timeout=timeout)
+        except MailboxFull:
+            self._rooms.had_no_space(room)
+        except MailboxClosed:
+            pass  # everybody has left it

@@ -178,6 +178,7 @@ class _Face:
     ) -> None:
         node, connection = await self._accept(websocket, room, user_id, endpoint)
         try:
+            await self.supervisor.open_stores()
             await node.rooms.join_internal(connection)
             if room is not None:
                 await node.rooms.join(connection, room)

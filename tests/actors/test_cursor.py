@@ -278,6 +278,26 @@ async def test_a_socket_that_is_held_back_between_pulls_stalls_its_sources(
     connection.unfollow(source)
 
 
+async def test_who_stalls_in_several_rooms_holds_no_pages(runtime: Runtime) -> None:
+    """Whichever of the rooms it was that the socket held back."""
+    rooms = [await kept(runtime, 1500, 800) for _ in range(3)]
+
+    class StallsLater(FakeTransport):
+        def write(self, chunk: Chunk) -> bool:
+            self.stalled = len(self.sent) >= 900
+            return super().write(chunk)
+
+    transport = StallsLater()
+    connection = connect(runtime, transport, encoder=WORDS)
+    for room in rooms:
+        await room.join(connection)
+    await settle()
+
+    held = [len(room.feed._cursors[connection]._page) for room in rooms]
+    assert not connection.ready
+    assert sum(held) == 0
+
+
 async def test_a_source_that_is_not_followed_any_more_is_not_pulled(runtime: Runtime) -> None:
     """unfollow() is idempotent."""
     transport = FakeTransport()

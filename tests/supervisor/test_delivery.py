@@ -184,6 +184,56 @@ async def test_what_a_thread_publishes_waits_for_space(manage: Callable[..., Any
     assert not manager.supervisor.statistics().dropped
 
 
+@pytest.mark.parametrize("space", [1, 100_000])
+async def test_who_publishes_in_a_thread_and_then_waits_gets_both_in_order(
+    manage: Callable[..., Any], space: int
+) -> None:
+    """However many of the first there are, and whether or not the room has space for them."""
+    manager = manage(room_mailbox_messages=space)
+    stub = TextOnly()
+    await manager.connect(stub, "a")
+    loop = asyncio.get_running_loop()
+
+    def publish() -> None:
+        for number in range(600):
+            manager.supervisor.publish_nowait("a", number, key="k")
+        final = manager.supervisor.publish("a", "final", key="k")
+        asyncio.run_coroutine_threadsafe(final, loop).result()
+
+    await asyncio.to_thread(publish)
+
+    assert stub.sent[-1] == "final"
+
+
+async def test_one_fault_on_the_way_to_rooms_costs_nothing_else(
+    manage: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever raises, such as a log that cannot be written."""
+    manager = manage()
+    stub = TextOnly()
+    await manager.connect(stub, "a")
+    (node,) = manager.supervisor.nodes
+    told = node.delivery.tell
+    faults: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+
+    def fail(room: Any, publication: Any) -> None:
+        told(room, publication)
+        if publication.data == 1:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(node.delivery, "tell", fail)
+    publish_from_a_thread(manager, "a", 5)
+    await settle()
+    publish_from_a_thread(manager, "a", 1)
+    async with asyncio.timeout(5):
+        while len(stub.sent) < 6:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.001)
+
+    assert stub.sent == ["0", "1", "2", "3", "4", "0"]
+    assert len(faults) == 1
+
+
 async def test_a_room_that_stays_full_is_counted_and_logged(
     manage: Callable[..., Any], events: Events
 ) -> None:
@@ -224,7 +274,7 @@ async def test_what_waits_for_rooms_counts_for_the_way_to_the_loop(
     manage: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thread that publishes for ever to a room that is stuck is refused in the end."""
-    monkeypatch.setattr("supervisor.delivery.HANDED_OVER", 20)
+    monkeypatch.setattr("supervisor.handover.HANDED_OVER", 20)
     manager = manage(
         room_mailbox_messages=1, mailbox_messages=1, overflow="block", block_timeout=1.0
     )
@@ -267,7 +317,7 @@ async def test_publishing_to_loops_that_have_ended_uses_nothing_up(
     manage: Callable[..., Any], other: OtherLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The way to them is not counted as full."""
-    monkeypatch.setattr("supervisor.delivery.HANDED_OVER", 3)
+    monkeypatch.setattr("supervisor.handover.HANDED_OVER", 3)
     manager = manage()
     await other.run(manager.connect(TextOnly(), "a"))
     other.stop()
@@ -280,7 +330,7 @@ async def test_a_loop_that_ends_before_it_takes_over_uses_nothing_up(
     manage: Callable[..., Any], other: OtherLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither what it was told of nor what comes later fills the way to it."""
-    monkeypatch.setattr("supervisor.delivery.HANDED_OVER", 3)
+    monkeypatch.setattr("supervisor.handover.HANDED_OVER", 3)
     manager = manage()
     await other.run(manager.connect(TextOnly(), "a"))
 
@@ -290,26 +340,6 @@ async def test_a_loop_that_ends_before_it_takes_over_uses_nothing_up(
 
     for _ in range(10):
         manager.supervisor.publish_nowait("a", "x")
-
-
-async def test_what_is_handed_over_leaves_rooms_their_turn(
-    manage: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """More of it than a room's mailbox holds is routed, if it is not taken over at once."""
-    monkeypatch.setattr("supervisor.delivery.TAKEN_OVER", 10)
-    manager = manage(room_mailbox_messages=10)
-    socket = TextOnly()
-    await manager.connect(socket, "a")
-
-    def publish() -> None:
-        for number in range(200):
-            manager.supervisor.publish_nowait("a", str(number))
-
-    await asyncio.to_thread(publish)
-    for _ in range(100):
-        await asyncio.sleep(0)
-
-    assert socket.sent == [str(number) for number in range(200)]
 
 
 async def test_a_personal_message_reaches_another_loop(

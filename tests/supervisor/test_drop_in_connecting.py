@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Hashable
+from pathlib import Path
 from typing import Any
 from unittest.mock import AsyncMock, MagicMock
 
@@ -13,6 +14,7 @@ from actors.testing import settle
 from supervisor import (
     ConnectionRefused,
     JoinRefused,
+    RoomPolicy,
     TargetFirstConnectionManager,
     UnsupportedSocket,
 )
@@ -269,3 +271,18 @@ async def test_a_second_room_that_is_refused_costs_only_itself(manage: Manage) -
         await manager.connect(websocket, "b")
 
     assert await manager.send_to_room("x", "a")
+
+
+@pytest.mark.real_time
+async def test_the_first_connect_opens_the_stores(manage: Manage, tmp_path: Path) -> None:
+    """As the first session does: nobody need have run the lifespan."""
+    manager = manage(
+        history=f"sqlite:///{tmp_path / 'feeds.db'}", rooms={"log:*": RoomPolicy.log()}
+    )
+    socket = TextOnly()
+
+    await manager.connect(socket, "log:a")
+    receipt = await manager.send_to_room("x", "log:a")
+
+    assert receipt.position is not None
+    await manager.supervisor.aclose()

@@ -118,7 +118,7 @@ async def test_the_way_to_a_loop_is_bounded(
     supervise: Supervise, peer: NewPeer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thread that outruns the loop gets MailboxFull; later there is space again."""
-    monkeypatch.setattr("supervisor.delivery.HANDED_OVER", 5)
+    monkeypatch.setattr("supervisor.handover.HANDED_OVER", 5)
     supervisor = supervise()
     client = peer()
     await enter(supervisor, client, rooms=["a"])

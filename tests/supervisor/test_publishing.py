@@ -203,7 +203,7 @@ async def test_what_had_no_space_on_the_way_to_a_loop_is_told_by_whatever_comes(
 ) -> None:
     """Of the room itself nothing may come for long."""
     history.late = False
-    monkeypatch.setattr("supervisor.delivery.HANDED_OVER", 1)
+    monkeypatch.setattr("supervisor.handover.HANDED_OVER", 1)
     supervisor, client = await made(supervise), peer()
     await enter_really(supervisor, client, ["log:a", "log:b"])
 
@@ -217,6 +217,38 @@ async def test_what_had_no_space_on_the_way_to_a_loop_is_told_by_whatever_comes(
     await asyncio.sleep(0.1)
 
     assert sorted(client.got) == ["first", "second"]
+
+
+async def test_an_older_announcement_takes_no_newer_one_s_place(
+    supervise: Supervise, peer: NewPeer, history: LateHistory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads may overtake each other between the store and a way to the loop that is full."""
+    history.late = False
+    monkeypatch.setattr("supervisor.handover.HANDED_OVER", 2)
+    supervisor, client = await made(supervise), peer()
+    await enter_really(supervisor, client, ["log:a"])
+    append = history.append
+
+    def overtaken(*arguments: Any, **options: Any) -> Any:
+        appended = append(*arguments, **options)
+        if appended.position.offset == 3:  # who has it is switched off before it can say so
+            newer = threading.Thread(target=supervisor.publish_nowait, args=("log:a", "4"))
+            newer.start()
+            newer.join()
+        return appended
+
+    monkeypatch.setattr(history, "append", overtaken)
+
+    def publish() -> None:
+        for number in (1, 2, 3):
+            supervisor.publish_nowait("log:a", str(number))
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    thread.join()  # the loop stands still meanwhile
+    await asyncio.sleep(0.1)
+
+    assert client.got == ["1", "2", "3", "4"]
 
 
 async def enter_really(supervisor: Supervisor, client: Any, rooms: list[str]) -> None:
