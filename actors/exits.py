@@ -51,8 +51,26 @@ class CloseCode(IntEnum):
 
     @property
     def reconnect(self) -> bool:
-        """Whether the code invites the client to come back."""
-        return self < 3000 or self % 1000 < 500
+        """
+        Whether the code invites the client to come back.
+
+        Below 3000 all do but 1000, which says that it is finished, and those that refuse what the client
+        has sent: 1003, 1007, 1008 and 1009.
+        """
+        if self < 3000:
+            return self not in _FINAL
+        return self % 1000 < 500
+
+
+_FINAL = frozenset(
+    {
+        CloseCode.NORMAL,
+        CloseCode.UNSUPPORTED_DATA,
+        CloseCode.INVALID_PAYLOAD,
+        CloseCode.POLICY_VIOLATION,
+        CloseCode.MESSAGE_TOO_BIG,
+    }
+)
 
 
 class Ending(Enum):

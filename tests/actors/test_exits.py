@@ -10,7 +10,10 @@ from actors.exits import CloseCode, Ending, ExitReason
 @pytest.mark.parametrize(
     ("code", "reconnect"),
     [
-        (CloseCode.NORMAL, True),
+        (CloseCode.NORMAL, False),
+        (CloseCode.GOING_AWAY, True),
+        (CloseCode.UNSUPPORTED_DATA, False),
+        (CloseCode.MESSAGE_TOO_BIG, False),
         (CloseCode.INTERNAL_ERROR, True),
         (CloseCode.CONNECTION_CLOSED, True),
         (CloseCode.SLOW, True),
@@ -21,7 +24,7 @@ from actors.exits import CloseCode, Ending, ExitReason
     ],
 )
 def test_the_range_of_a_code_says_whether_to_come_back(code: CloseCode, reconnect: bool) -> None:
-    """3000-3499 and what is below 3000 invite a client back, 3500-3999 do not."""
+    """3000-3499 invite a client back, 3500-3999 do not; below, what ended or was refused does not."""
     assert code.reconnect is reconnect
 
 
