@@ -224,7 +224,7 @@ async def test_it_says_when_it_begins_to_fail_and_when_it_works_again(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once each, however often it is tried in between."""
-    monkeypatch.setattr("supervisor.sqlite.writer.RETRY_AFTER", 0.0)
+    monkeypatch.setattr("supervisor.sqlite.writer.RETRY_AFTER", 30.0)  # not while pages are set
     said: list[StoreUnavailable | None] = []
     disk = SmallDisk(path, on_health=said.append)
     await disk.history.open()
@@ -236,6 +236,7 @@ async def test_it_says_when_it_begins_to_fail_and_when_it_works_again(
             await append(disk.history, "a", LARGE)
     failing = list(said)
     await disk.clear()
+    disk.history._file._writer._retry_at = 0.0
     for number in range(3):
         await append(disk.history, "a", str(number))
     await disk.history.aclose()
