@@ -73,6 +73,10 @@ class Gate:
         self._open = True
         self._waiting: list[asyncio.Future[None]] | None = None
 
+    def is_set(self) -> bool:
+        """Whether it is open."""
+        return self._open
+
     def set(self) -> None:
         """Open it, and let everybody through who waits."""
         self._open = True

@@ -529,6 +529,15 @@ async def publish(
     return {"accepted": receipt.accepted, "lost": sum(receipt.dropped.values())}
 
 
+@control.post("/publish-queued/{name}/{room}")
+async def publish_queued(name: str, room: str, count: int, size: int, first: int = 0) -> None:
+    """Publish numbered messages of at least ``size`` bytes, 16 at once: they leave in one write."""
+    for number in range(first, first + count):
+        SUPERVISORS[name].publish_nowait(room, f"{number} ".ljust(size, "x"))
+        if number % 16 == 15:
+            await asyncio.sleep(0)
+
+
 @control.post("/publish-keys/{name}/{room}")
 async def publish_keys(name: str, room: str, keys: int, count: int, rate: float) -> float:
     """Publish ``count`` values of ``keys`` keys, ``rate`` in a second; return how long it took."""

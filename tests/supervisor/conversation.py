@@ -28,7 +28,6 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from supervisor.integrations.uvicorn import (
-    BUFFER_HIGH,
     READ_AHEAD_BYTES,
     READ_AHEAD_MESSAGES,
     SupervisedProtocol,
@@ -36,7 +35,7 @@ from supervisor.integrations.uvicorn import (
 )
 
 __all__ = [
-    "BUFFER_HIGH",
+    "LARGE",
     "READ_AHEAD_BYTES",
     "READ_AHEAD_MESSAGES",
     "REQUEST",
@@ -50,6 +49,9 @@ __all__ = [
 
 Event = dict[str, Any]
 App = Callable[[Any, Any, Any], Coroutine[Any, Any, None]]
+
+LARGE = 64 * 1024
+"""Bytes of a message that fills any socket whose peer does not read."""
 
 REQUEST = (
     "GET /room HTTP/1.1\r\nHost: testserver\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

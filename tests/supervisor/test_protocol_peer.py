@@ -8,9 +8,9 @@ import pytest
 
 from actors.errors import TransportClosed
 from actors.testing import settle
-from tests.frames import BINARY, CLOSE, CONTINUATION, PING, TEXT, client_frame, close_payload
+from tests.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, client_frame, close_payload
 from tests.supervisor.conversation import (
-    BUFFER_HIGH,
+    LARGE,
     READ_AHEAD_BYTES,
     READ_AHEAD_MESSAGES,
     Talk,
@@ -170,7 +170,7 @@ async def test_a_peer_that_pings_without_reading_gets_no_more_pongs_than_fit(tal
 
     for _ in range(200):
         conversation.say(ping * 50)
-        assert conversation.tcp.get_write_buffer_size() < BUFFER_HIGH + 50 * 127
+        assert conversation.tcp.get_write_buffer_size() < LARGE + 50 * 127
     conversation.say(client_frame(PING, b"the last"))
     conversation.tcp.take()
     answered = conversation.read().pongs
@@ -184,12 +184,12 @@ async def test_a_ping_to_a_full_socket_is_answered_when_there_is_space(talk: Tal
     """The last of them, once: a client that is behind must not be taken for gone."""
     conversation = await talk()
     conversation.tcp.window = 0
-    conversation.wire.write(chunk("x" * (BUFFER_HIGH + 1)))
+    conversation.wire.write(chunk("x" * (LARGE + 1)))
 
     conversation.say(client_frame(PING, b"1"), client_frame(PING, b"2"))
     conversation.say(client_frame(PING, b"3"))
-    conversation.tcp.take(BUFFER_HIGH)
-    conversation.wire.write(chunk("y" * BUFFER_HIGH))
+    conversation.tcp.take(LARGE)
+    conversation.wire.write(chunk("y" * LARGE))
     conversation.tcp.take()
     conversation.wire.write(chunk("z"))
 
@@ -202,7 +202,7 @@ async def test_a_ping_that_waits_for_space_is_not_answered_after_a_close(talk: T
     for closes in ("server", "peer"):
         conversation = await talk()
         conversation.tcp.window = 0
-        conversation.wire.write(chunk("x" * (BUFFER_HIGH + 1)))
+        conversation.wire.write(chunk("x" * (LARGE + 1)))
         conversation.say(client_frame(PING, b"?"))
 
         if closes == "server":
@@ -214,26 +214,27 @@ async def test_a_ping_that_waits_for_space_is_not_answered_after_a_close(talk: T
         assert conversation.read().order == [TEXT, CLOSE]
 
 
-async def test_an_answered_ping_is_not_answered_again(talk: Talk) -> None:
-    """By the one that waited for space."""
+async def test_a_pong_that_fills_the_socket_again_lets_nobody_write(talk: Talk) -> None:
+    """It has waited for the space; whoever writes next waits for more."""
     conversation = await talk()
     conversation.tcp.window = 0
-    conversation.wire.write(chunk("x" * (BUFFER_HIGH + 1)))
-    conversation.say(client_frame(PING, b"1"))
+    conversation.wire.write(chunk("x" * LARGE))
+    conversation.say(client_frame(PING, b"?"))
 
-    conversation.tcp.take(10)
-    conversation.tcp.take(BUFFER_HIGH // 2)  # below the upper mark, and above the lower
-    conversation.say(client_frame(PING, b"2"))
+    conversation.tcp.take(conversation.tcp.get_write_buffer_size() + 1)
+    assert conversation.listener.said == []
+    assert conversation.wire.write(chunk("y")) is False
     conversation.tcp.take()
 
-    assert conversation.read().pongs == [b"2"]
+    assert conversation.listener.said == ["ready"]
+    assert conversation.read().order == [TEXT, PONG, TEXT]
 
 
 async def test_a_close_is_answered_however_much_the_peer_has_pinged(talk: Talk) -> None:
     """The pongs that are left out do not take the close frame with them."""
     conversation = await talk()
     conversation.tcp.window = 0
-    conversation.wire.write(chunk("x" * (BUFFER_HIGH + 1)))
+    conversation.wire.write(chunk("x" * (LARGE + 1)))
 
     conversation.say(client_frame(PING, b"?") * 3, client_frame(CLOSE, close_payload(1001)))
     conversation.tcp.take()

@@ -9,7 +9,7 @@ import pytest
 from actors.errors import TransportClosed
 from actors.testing import settle
 from tests.frames import BINARY, CLOSE, PING, PONG, TEXT, client_frame, close_payload
-from tests.supervisor.conversation import BUFFER_HIGH, Talk, chunk
+from tests.supervisor.conversation import LARGE, Talk, chunk
 
 pytestmark = pytest.mark.newest
 
@@ -35,7 +35,7 @@ async def test_a_full_buffer_pauses_and_an_empty_one_goes_on(talk: Talk) -> None
     conversation.tcp.window = 0
     wire = conversation.wire
 
-    assert wire.write(chunk("x" * BUFFER_HIGH)) is False
+    assert wire.write(chunk("x" * LARGE)) is False
     assert wire.unsent
     conversation.tcp.take(1000)
     assert conversation.listener.said == []
@@ -44,14 +44,14 @@ async def test_a_full_buffer_pauses_and_an_empty_one_goes_on(talk: Talk) -> None
     assert conversation.listener.said == ["ready"]
     assert not wire.unsent
     assert wire.write(chunk("y")) is True
-    assert conversation.read().messages == ["x" * BUFFER_HIGH, "y"]
+    assert conversation.read().messages == ["x" * LARGE, "y"]
 
 
 async def test_an_endpoint_that_sends_waits_while_the_buffer_is_full(talk: Talk) -> None:
     """As with uvicorn's own class."""
     conversation = await talk()
     conversation.tcp.window = 0
-    await conversation.send({"type": "websocket.send", "text": "x" * (BUFFER_HIGH + 1)})
+    await conversation.send({"type": "websocket.send", "text": "x" * (LARGE + 1)})
 
     sending = asyncio.ensure_future(conversation.send({"type": "websocket.send", "text": "y"}))
     await settle()
@@ -115,11 +115,11 @@ async def test_a_close_frame_behind_a_full_buffer_arrives_last(talk: Talk) -> No
     conversation = await talk()
     conversation.tcp.window = 0
     wire = conversation.wire
-    wire.write(chunk("x" * BUFFER_HIGH, "y"))
+    wire.write(chunk("x" * LARGE, "y"))
 
     wire.close(4001, "")
     conversation.tcp.take()
-    assert conversation.read().messages == ["x" * BUFFER_HIGH, "y"]
+    assert conversation.read().messages == ["x" * LARGE, "y"]
     assert conversation.reader.close == (4001, "")
     conversation.say(client_frame(CLOSE, close_payload(4001)))
     await settle()
@@ -162,7 +162,7 @@ async def test_aborting_is_idempotent_and_final(talk: Talk) -> None:
     conversation = await talk()
     conversation.tcp.window = 0
     wire = conversation.wire
-    assert wire.write(chunk("x" * (BUFFER_HIGH + 1))) is False
+    assert wire.write(chunk("x" * (LARGE + 1))) is False
 
     wire.abort()
     wire.abort()
