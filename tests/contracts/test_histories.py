@@ -260,7 +260,7 @@ async def test_the_suite_finds_a_history_that_breaks_a_promise(
     make_history: Any, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And says which."""
-    monkeypatch.setattr("supervisor.testing.histories.REPLY_TIMEOUT", 0.2)
+    monkeypatch.setattr("supervisor.testing.histories.kit.REPLY_TIMEOUT", 0.2)
 
     with pytest.raises(AssertionError, match=says):
         await check_history(lambda clock: make_history(clock=clock), durable=True)
