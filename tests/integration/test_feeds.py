@@ -61,6 +61,18 @@ async def test_a_long_log_is_replayed_while_others_are_live(server: Server, room
     await server.post(f"/forget/feeds/{room}")
 
 
+async def test_a_flood_from_a_thread_arrives_whole(server: Server, room: str) -> None:
+    """It waits for space in its room, three times what that holds: in order, and once."""
+    room, count = f"log-{room}", 30_000
+    async with visit(server, f"/feeds/kept/{room}") as client:
+        await server.members("feeds", room, 1)
+        publishing = asyncio.create_task(server.post(f"/publish-nowait/feeds/{room}", count=count))
+
+        assert await gather_numbers(client, count, 50) == list(range(count))
+        await publishing
+    await server.post(f"/forget/feeds/{room}")
+
+
 async def test_a_stalled_viewer_catches_up_without_gap_or_duplicate(
     server: Server, room: str
 ) -> None:
