@@ -5,6 +5,9 @@ A page is read as one row of JSON, made by SQLite: each step of a statement hand
 Python's threads share to another thread and back, and a row for each record would be a step each.
 It is read by columns, a list each: a list for each record would have the garbage collector look at
 every object of the process once in a few pages.
+
+Records are made of it by whoever asked, not by the thread that reads: that would take the lock in the
+middle of a fan-out, and have a thousand clients wait for one that comes late.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from supervisor.history.tables import (
     find_going,
 )
 
-__all__ = ["Asked", "read_page"]
+__all__ = ["Asked", "Found", "page_of", "read_columns"]
 
 _new = tuple.__new__  # a named tuple's own constructor costs twice as much
 
@@ -42,15 +45,33 @@ class Asked(NamedTuple):
     reverse: bool
 
 
-def read_page(
+class Found(NamedTuple):
+    """
+    What a thread has read of a page.
+
+    Attributes:
+        columns: JSON lists: offsets, times, flags, expiries, keys, payloads; None: no records.
+        state: Where the room stands.
+        more: Whether there are more records of the range.
+    """
+
+    columns: tuple[str, ...] | None
+    state: RoomState
+    more: bool = False
+
+
+_NOTHING = Found(None, Page().state)
+
+
+def read_columns(
     connection: sqlite3.Connection,
     name: str,
     now: int,
     asked: Asked | None,
     renamed: dict[int, str],
-) -> Page:
+) -> Found:
     """
-    Return a page of a room.
+    Read a page of a room, for :func:`page_of`.
 
     Args:
         connection: Inside a transaction.
@@ -64,10 +85,10 @@ def read_page(
         (name,),
     ).fetchone()
     if row is None:
-        return Page()
+        return _NOTHING
     room = RoomRow.of(row)
     if room.touched + room.bounds.meta_age <= now:
-        return Page()
+        return _NOTHING
     going = Going(0, 0, 0, 0, room.lost)
     if room.due <= now:
         going = find_going(connection, room, now)
@@ -79,7 +100,7 @@ def read_page(
         room.size - going.size,
     )
     if asked is None or not state.records or asked.after >= room.top:
-        return Page([], state)
+        return Found(None, state)
     which = "room = :room AND offset > :after AND offset < :before"
     expired = "0"
     if room.due <= now:
@@ -114,8 +135,8 @@ def read_page(
         ).fetchone()
         count = _fitting(json.loads(found), asked)
     if not count:
-        return Page([], state, bool(there))
-    columns = connection.execute(
+        return Found(None, state, bool(there))
+    columns: tuple[str, ...] = connection.execute(
         "SELECT json_group_array(offset), json_group_array(time),"  # noqa: S608 - constants
         f" json_group_array(CASE WHEN {expired} THEN {REMOVED | TOMBSTONE} ELSE flags END),"
         f" json_group_array(CASE WHEN {expired} OR flags & 8 THEN NULL ELSE expires END),"
@@ -124,6 +145,13 @@ def read_page(
         f" FROM (SELECT * FROM history_records WHERE {which} ORDER BY {order} LIMIT {count})",
         values,
     ).fetchone()
+    return Found(columns, state, count < there)
+
+
+def page_of(found: Found) -> Page:
+    """Return the page that was read."""
+    if found.columns is None:
+        return Page([], found.state, found.more)
     records = [
         _new(
             Record,
@@ -138,10 +166,10 @@ def read_page(
             ),
         )
         for offset, time, flags, expires, key, payload in zip(
-            *map(json.loads, columns), strict=True
+            *map(json.loads, found.columns), strict=True
         )
     ]
-    return Page(records, state, count < there)
+    return Page(records, found.state, found.more)
 
 
 def _fitting(sizes: list[int], asked: Asked) -> int:

@@ -33,7 +33,7 @@ from supervisor.history.base import (
     RoomState,
 )
 from supervisor.history.memory import MemoryHistory
-from supervisor.history.reading import Asked, read_page
+from supervisor.history.reading import Asked, page_of, read_columns
 from supervisor.history.tables import SCHEMA, micros
 from supervisor.history.works import Append, End, Remove, Work
 from supervisor.history.writing import RoomWriter
@@ -172,9 +172,10 @@ class SqliteHistory:
 
     async def _read(self, room: str, asked: Asked | None) -> Page:
         now = micros(self._clock())
-        return await self._file.read(
-            lambda connection: read_page(connection, room, now, asked, self._renamed)
+        found = await self._file.read(
+            lambda connection: read_columns(connection, room, now, asked, self._renamed)
         )
+        return page_of(found)
 
     async def end(self, room: str) -> Position:
         """Say that nothing more will be appended; see :class:`supervisor.history.base.History`."""
