@@ -238,9 +238,9 @@ class Publisher:
 
     def _route(self, publication: Publication, appended: Appended) -> None:
         """Hand over what is kept already; a room that has no space for it will read it."""
-        if appended.repeated:
+        publication.position, repeated = appended
+        if repeated:
             return
-        publication.position = appended.position
         try:
             self._broker.publish_nowait(publication.room, publication)
         except MailboxFull:
