@@ -76,7 +76,8 @@ class Patience:
     How long a connection bears with its client; one object for all connections.
 
     Attributes:
-        send: Longest time in seconds that the transport may hold a chunk back.
+        send: Longest time in seconds that the transport may hold a chunk back of which the socket
+            takes nothing, as far as the transport can see.
         close: Longest time in seconds from :meth:`ConnectionActor.close` to the end, flush included.
         slow: Seconds that the mailbox may be above its soft bounds without a break; then the client
             is slow.
@@ -112,6 +113,7 @@ class ConnectionActor(Actor[Chunk]):
         "_close_sent",
         "_deadline",
         "_episode",
+        "_held",
         "_in_flight",
         "_landing_latches",
         "_latches",
@@ -152,6 +154,7 @@ class ConnectionActor(Actor[Chunk]):
         self._patience = patience
         self._in_flight: Chunk | None = None  # what the transport holds back
         self._deadline: Deadline | None = None  # of what is in flight, then of the close
+        self._held = 0  # bytes that the transport held back when that was set
         self._close_sent = False
         self._silent = False
         self._latches: list[FlushLatch] | None = None  # of what waits
@@ -163,7 +166,7 @@ class ConnectionActor(Actor[Chunk]):
 
     @property
     def send_timeout(self) -> float:
-        """Longest time in seconds that the transport may hold a chunk back."""
+        """Longest time in seconds that the socket may take nothing of what waits for it."""
         return self._patience.send
 
     def on_start(self) -> None:
@@ -375,6 +378,7 @@ class ConnectionActor(Actor[Chunk]):
         self.ready = False
         self._in_flight = chunk
         if self.state is ConnectionState.OPEN:
+            self._held = self._transport.held
             self._set_deadline(self._patience.send)
 
     def _failed(self, chunk: Chunk, error: BaseException) -> None:
@@ -519,6 +523,10 @@ class ConnectionActor(Actor[Chunk]):
         self._give_up()
 
     def _missed_deadline(self) -> None:
+        if self.state is ConnectionState.OPEN and 0 < self._transport.held < self._held:
+            self._held = self._transport.held  # slow, and alive: a large message takes its time
+            self._set_deadline(self._patience.send)
+            return
         self._fail(
             ExitReason(
                 Ending.SEND_TIMEOUT,

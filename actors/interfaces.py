@@ -121,6 +121,15 @@ class Transport(Protocol):
         """Give the socket up at once, whatever it still holds. Idempotent, never raises."""
         ...
 
+    @property
+    def held(self) -> int:
+        """
+        Bytes that were written and that it holds back, as far as it can see; 0 where it cannot.
+
+        Fewer than before: the socket takes some. Never raises.
+        """
+        ...
+
 
 class Member(Protocol):
     """What a room knows of a member: how to hand it a chunk. Hashable by identity."""

@@ -114,6 +114,7 @@ class FakeTransport:
         failing: Raised by the next write or close, and by all that follow.
         close_hangs: While True, :meth:`close` is never finished by itself.
         writes: How often :meth:`write` was called.
+        held: Bytes that the test has it say it holds back.
     """
 
     def __init__(self) -> None:
@@ -124,6 +125,7 @@ class FakeTransport:
         self.failing: Exception | None = None
         self.close_hangs = False
         self.writes = 0
+        self.held = 0
         self._listener: TransportListener | None = None
         self._held: Chunk | None = None
 

@@ -134,13 +134,16 @@ class AsgiTransport:
     @property
     def unsent(self) -> bool:
         """Whether anything waits for the peer to read, here or in the server."""
-        if self._job is not None:
-            return True
+        return self._job is not None or self.held > 0
+
+    @property
+    def held(self) -> int:
+        """Bytes that the server holds back, where its own transport can be reached; else 0."""
         transport = server_transport(self._send)
         try:
-            return transport is not None and transport.get_write_buffer_size() > 0
+            return 0 if transport is None else transport.get_write_buffer_size()
         except AttributeError:  # asyncio's TLS transport, closed twice: it has nothing any more
-            return False
+            return 0
 
     async def _send_all(self, events: tuple[dict[str, Any], ...]) -> None:
         for event in events:

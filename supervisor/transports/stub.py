@@ -101,6 +101,11 @@ class StubTransport:
         return self._job is not None
 
     @property
+    def held(self) -> int:
+        """A stub does not say."""
+        return 0
+
+    @property
     def left_behind(self) -> bool:
         """No server holds a stub."""
         return False

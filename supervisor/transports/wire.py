@@ -128,7 +128,12 @@ class WireTransport:
     @property
     def unsent(self) -> bool:
         """Whether anything waits for the peer to read."""
-        return self._tcp.get_write_buffer_size() > 0
+        return self.held > 0
+
+    @property
+    def held(self) -> int:
+        """Bytes that the kernel has not taken yet."""
+        return self._tcp.get_write_buffer_size()
 
     def keep_open(self, on_message: Callable[[str | bytes], bool]) -> None:
         """

@@ -33,6 +33,40 @@ async def test_a_socket_that_takes_nothing_is_given_up(
     ]
 
 
+async def test_a_socket_that_takes_some_of_it_has_more_time(
+    runtime: Runtime, transport: FakeTransport, log: ConnectionLog
+) -> None:
+    """A large message over a slow line is no reason to give a client up; standing still is."""
+    transport.held = 1000
+    connection = stall(runtime, transport, log, send_timeout=5)
+
+    for left in (999, 10):
+        transport.held = left
+        await asyncio.sleep(5.1)
+        assert state(connection) is ConnectionState.OPEN
+    await asyncio.sleep(5.1)
+
+    assert state(connection) is ConnectionState.CLOSED
+    assert transport.aborted
+    assert connection.reason is not None
+    assert connection.reason.ending is Ending.SEND_TIMEOUT
+
+
+async def test_a_close_has_its_time_however_much_the_socket_takes(
+    runtime: Runtime, transport: FakeTransport, log: ConnectionLog
+) -> None:
+    """What is flushed first must not keep a connection that was closed."""
+    transport.held = 1000
+    connection = stall(runtime, transport, log, send_timeout=5, close_timeout=8)
+
+    connection.close(LEFT, flush=True)
+    transport.held = 999
+    await asyncio.sleep(8.1)
+
+    assert state(connection) is ConnectionState.CLOSED
+    assert transport.aborted
+
+
 async def test_each_write_has_a_deadline_of_its_own(
     runtime: Runtime, transport: FakeTransport
 ) -> None:

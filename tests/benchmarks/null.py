@@ -31,6 +31,8 @@ class NullTransport:
 
     __slots__ = ("ended", "messages")
 
+    held = 0
+
     def __init__(self) -> None:
         self.messages = 0
         self.ended = False

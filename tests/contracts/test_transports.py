@@ -342,6 +342,20 @@ async def test_what_is_written_arrives_in_order(world: World) -> None:
     assert world.said == []
 
 
+async def test_what_is_held_back_can_be_asked_for_at_any_time(world: World) -> None:
+    """Nothing before the first write, after the last, and after the end."""
+    assert world.rig.transport.held == 0
+    world.rig.stall()
+    assert world.write("a") is False
+    assert world.rig.transport.held >= 0
+    world.rig.resume()
+    await settle()
+    assert world.rig.transport.held == 0
+    world.rig.lose()
+    await settle()
+    assert world.rig.transport.held == 0
+
+
 async def test_a_write_that_is_held_back_is_followed_by_ready_once(world: World) -> None:
     """Not before the peer has taken it, and never from within the call."""
     world.rig.stall()

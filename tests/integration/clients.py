@@ -182,8 +182,10 @@ class RawClient:
             if part:
                 await self.send_bytes(part)
 
-    async def messages(self, seconds: float, *, count: int | None = None) -> list[str]:
-        """Read text messages until there are ``count``, or until the server ends it."""
+    async def messages(
+        self, seconds: float, *, count: int | None = None, pause: float = 0.0
+    ) -> list[str]:
+        """Read text messages until there are ``count``, or until the server ends it; or slowly."""
         found: list[str] = []
         parts: list[bytes] = []
         async with asyncio.timeout(seconds):
@@ -196,6 +198,8 @@ class RawClient:
                             parts.clear()
                 if count is not None and len(found) >= count:
                     return found
+                if pause:
+                    await asyncio.sleep(pause)
                 if not await self._read():
                     return found
 

@@ -27,6 +27,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 MEMORY = 12 << 20
 """Bytes by which the server may grow for stalled clients, and whatever else it does."""
 
+HUGE = 1_000_000
+"""Bytes of a message that no socket takes at once."""
+
 SLACK = 1.5
 """Seconds by which a loaded machine may miss a deadline."""
 
@@ -115,6 +118,27 @@ async def test_client_that_reads_again_in_time_is_kept(
 
         assert [int(message.split()[0]) for message in messages] == list(range(count))
         assert await filling == {"accepted": count, "lost": 0}
+        await server.members(face, room, 1)
+        assert await server.closed(face, room) == []
+
+
+@on_both_faces
+async def test_client_that_reads_a_large_message_slowly_is_kept(
+    server: Server, face: str, room: str
+) -> None:
+    """It takes several times as long as a socket may stand still."""
+    if not server.kind.reachable:
+        pytest.skip("what this server has sent cannot be seen")
+    async with await RawClient.connect(server, f"/{face}/room/{room}") as slow:
+        await server.members(face, room, 1)
+        publishing = asyncio.create_task(server.post(f"/publish/{face}/{room}", size=HUGE))
+
+        began = asyncio.get_running_loop().time()
+        (message,) = await slow.messages(30, count=1, pause=SEND_TIMEOUT / 40)
+
+        assert asyncio.get_running_loop().time() - began > 2 * SEND_TIMEOUT
+        assert len(message) == HUGE
+        await publishing
         await server.members(face, room, 1)
         assert await server.closed(face, room) == []
 

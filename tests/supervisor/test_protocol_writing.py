@@ -37,12 +37,15 @@ async def test_a_full_buffer_pauses_and_an_empty_one_goes_on(talk: Talk) -> None
 
     assert wire.write(chunk("x" * LARGE)) is False
     assert wire.unsent
+    held = wire.held
     conversation.tcp.take(1000)
+    assert wire.held == held - 1000
     assert conversation.listener.said == []
     conversation.tcp.take()
 
     assert conversation.listener.said == ["ready"]
     assert not wire.unsent
+    assert wire.held == 0
     assert wire.write(chunk("y")) is True
     assert conversation.read().messages == ["x" * LARGE, "y"]
 
