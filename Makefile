@@ -98,7 +98,7 @@ wheel: $(STAMP) ## Build the wheel, install it outside the checkout, and try it 
 
 ##@ Benchmarks
 
-bench: $(STAMP) ## Compare with peers over real sockets, 27 minutes (ARGS="--quick": 4; "--help")
+bench: $(STAMP) ## Compare with peers over real sockets, 24 minutes (ARGS="--quick": 4; "--help")
 	@$(RUN) tests.benchmarks $(ARGS)
 
 bench-micro: $(STAMP) ## Measure what a message costs within one process (ARGS are passed on to pytest)

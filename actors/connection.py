@@ -283,7 +283,7 @@ class ConnectionActor(Actor[Chunk]):
             self._close_in_time()
 
     def behind(self, seconds: float) -> bool:
-        """Whether the transport has held one chunk back for longer than ``seconds``."""
+        """Whether the transport holds a chunk back for longer than ``seconds``, or took some long ago."""
         deadline = self._deadline
         if self._in_flight is None or deadline is None or deadline.due is None:
             return False

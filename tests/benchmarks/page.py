@@ -26,7 +26,7 @@ REPEAT = """\
 ## Repeat it
 
 ```sh
-make bench                                              # everything, about 27 minutes
+make bench                                              # everything, about 24 minutes
 make bench ARGS="--quick"                               # fewer and shorter runs, 4 minutes
 make bench ARGS="--list"                                # who there is, and what is measured
 make bench ARGS="--peers ours,nats --scenarios queued-128"
