@@ -283,7 +283,11 @@ class ConnectionActor(Actor[Chunk]):
             self._close_in_time()
 
     def behind(self, seconds: float) -> bool:
-        """Whether the transport holds a chunk back for longer than ``seconds``, or took some long ago."""
+        """
+        Whether the transport holds a chunk back for longer than ``seconds``.
+
+        Counted anew each time that its deadline is put off, because the socket has taken some.
+        """
         deadline = self._deadline
         if self._in_flight is None or deadline is None or deadline.due is None:
             return False

@@ -67,9 +67,9 @@ class Found(NamedTuple):
     Attributes:
         columns: JSON lists: offsets, times, flags, expiries, keys, payloads; those of lines: times
             and payloads; None: no records.
-        lines: What else is to be known of lines.
         state: Where the room stands.
         more: Whether there are more records of the range.
+        lines: What else is to be known of lines; None: they are others, with all columns.
     """
 
     columns: tuple[str, ...] | None
