@@ -379,9 +379,11 @@ class Node:
         self._forget_signals()
         deadline = self.runtime.clock() + timeout
         await self.drain(timeout)
+        await self.rooms.ended(max(0.0, deadline - self.runtime.clock()))
         await self.inboxes.aclose(max(0.0, deadline - self.runtime.clock()))
         await self._hooks.finish(max(0.0, deadline - self.runtime.clock()))
         await self.runtime.aclose(timeout)
+        self.rooms.clear()
 
     # What connection actors tell; see actors.interfaces.ConnectionListener.
 

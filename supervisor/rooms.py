@@ -7,6 +7,7 @@ members, and passes joins and leaves on to them.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -134,6 +135,7 @@ class Rooms:
         self._hooks = hooks
         self._on_fault = on_fault
         self._rooms: dict[Hashable, Room] = {}
+        self._all_ended: asyncio.Future[None] | None = None  # of who waits for the last room
         self._log = event_logger()
 
     def __len__(self) -> int:
@@ -356,7 +358,7 @@ class Rooms:
 
     def _give_up(self, name: Hashable, room: Room) -> None:
         """Close the members of a room that crashes again and again: they come back to a new one."""
-        del self._rooms[name]
+        self._forget(name)
         self.failed.append(name)
         self._log.critical("room.failed", room=name, members=len(room.membership))
         reason = ExitReason(Ending.ROOM_FAILED, CloseCode.ROOM_FAILED, f"room {name} failed")
@@ -366,6 +368,31 @@ class Rooms:
             room.membership.leave(actor)
             self.member_left(name, actor)
             actor.close(reason)
+
+    async def ended(self, timeout: float) -> None:
+        """
+        Return when there is no room any more, or after ``timeout`` seconds.
+
+        The leaves of connections that were reaped wait behind what was published before.
+        """
+        if self._rooms:
+            if self._all_ended is None or self._all_ended.done():
+                self._all_ended = self._runtime.loop.create_future()
+            await asyncio.wait([self._all_ended], timeout=timeout)
+
+    def clear(self) -> None:
+        """End what memberships are left when the runtime is closed, and with it every room actor."""
+        for name, room in list(self._rooms.items()):
+            self._forget(name)
+            for member in room.membership.snapshot():
+                room.membership.leave(member)
+                self.member_left(name, member)
+
+    def _forget(self, name: Hashable) -> bool:
+        known = self._rooms.pop(name, None) is not None
+        if not self._rooms and self._all_ended is not None and not self._all_ended.done():
+            self._all_ended.set_result(None)
+        return known
 
     def _open(self, name: Hashable, *, internal: bool) -> Room:
         """Return the room, with an actor to talk to; made when there is none."""
@@ -459,7 +486,7 @@ class Rooms:
 
     def room_empty(self, room: Hashable) -> bool:
         """Let the actor of an empty room go."""
-        return self._rooms.pop(room, None) is not None
+        return self._forget(room)
 
     def room_dropped(self, room: Hashable, reason: DropReason, count: int, feed: str) -> None:
         """Count a loss that no connection has counted."""

@@ -191,3 +191,22 @@ async def test_a_hook_may_kick_whoever_joins(supervise: Supervise, peer: NewPeer
 
     assert client.closed == (4008, "banned")
     assert supervisor.members("a") == frozenset()
+
+
+@pytest.mark.parametrize("timeout", [10.0, 0.0])
+async def test_who_is_in_a_busy_room_when_all_is_closed_leaves_it(
+    supervise: Supervise, peer: NewPeer, timeout: float
+) -> None:
+    """Its leave waits behind what was published; and it has left when nobody waits for that."""
+    left: list[Any] = []
+    supervisor = supervise(on_leave=lambda connection, room: left.append(room))
+    client = peer()
+    await enter(supervisor, client, rooms=["a"])
+    for number in range(500):  # a key each: they cannot share a turn of the room
+        supervisor.publish_nowait("a", "x", key=number)
+
+    await supervisor.aclose(timeout)
+
+    assert left == ["a"]
+    assert supervisor.statistics().rooms == 0
+    await client.end()
