@@ -39,7 +39,7 @@ class Alerts:
         letters: Makes messages of inboxes.
         open_node: Returns the node of the running loop.
         nodes: Returns all nodes.
-        on_refused: Called with the room, its policy and the error of what nobody waits for.
+        on_refused: Called with the room and the error of what nobody waits for.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Alerts:
         *,
         open_node: Callable[[], Node],
         nodes: Callable[[], list[Node]],
-        on_refused: Callable[[Hashable, RoomPolicy, Exception], None],
+        on_refused: Callable[[Hashable, Exception], None],
     ) -> None:
         self._inbox = inbox
         self._letters = letters
@@ -147,7 +147,7 @@ class Alerts:
                 if self._posted.get(place) is done:
                     del self._posted[place]
                 if isinstance(error, Exception):  # nobody waits: it is counted and logged
-                    self._on_refused(room, policy, error)
+                    self._on_refused(room, error)
 
             node.runtime.run(alert(), name="alert", on_done=ended)
 

@@ -11,8 +11,8 @@ import asyncio
 import threading
 from collections.abc import Callable
 
+from actors.positions import Position
 from supervisor.errors import StoreUnavailable
-from supervisor.history.base import Appended
 
 __all__ = ["Answers", "Pending"]
 
@@ -26,17 +26,17 @@ class Pending:
         self,
         loop: asyncio.AbstractEventLoop,
         answers: Answers,
-        on_abandoned: Callable[[Appended], None],
+        on_abandoned: Callable[[Position], None],
     ) -> None:
         self._loop = loop
         self._answers = answers
         self._thread = threading.get_ident()
-        self._outcome: Appended | Exception | None = None
+        self._outcome: Position | Exception | None = None
         self._future: asyncio.Future[None] | None = None
         self._claimed = False  # whether the publisher has the outcome
         self.on_abandoned = on_abandoned
 
-    def done(self, outcome: Appended | Exception) -> None:
+    def done(self, outcome: Position | Exception) -> None:
         """Take the outcome, in whatever thread the store has it."""
         self._outcome = outcome
         if threading.get_ident() == self._thread:
@@ -45,7 +45,7 @@ class Pending:
         elif not self._answers.post(self._loop, self):
             self.wake()
 
-    async def outcome(self, timeout: float) -> Appended:
+    async def outcome(self, timeout: float) -> Position:
         """Return the outcome; who stops waiting leaves the rest to ``on_abandoned``."""
         if self._outcome is None:
             self._future = self._loop.create_future()
@@ -79,7 +79,7 @@ class Pending:
             return
         if self._future is not None and not self._future.done():
             self._future.set_result(None)
-        elif isinstance(self._outcome, Appended):
+        elif isinstance(self._outcome, Position):
             self.on_abandoned(self._outcome)
 
 

@@ -21,7 +21,7 @@ from actors.receipts import Receipt
 from supervisor.alerts import Alerts
 from supervisor.errors import AppendRefused, InvalidPublication, StoreFull
 from supervisor.feeds import decoded, entry_of
-from supervisor.history.base import Appended
+from supervisor.history.base import Repeated
 from supervisor.losses import Losses
 from supervisor.pending import Answers, Pending
 from supervisor.publication_rules import check_append, check_publication
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from supervisor.important import Letters
     from supervisor.inbox.base import Inbox
     from supervisor.node import Node
-    from supervisor.policies import RoomPolicies, RoomPolicy
+    from supervisor.policies import RoomPolicies
     from supervisor.settings import Settings
 
 __all__ = ["Publisher"]
@@ -173,10 +173,10 @@ class Publisher:
         pending = Pending(
             asyncio.get_running_loop(),
             self._appended,
-            lambda appended: self._route(publication, appended),
+            lambda position: self._route(publication, position),
         )
         deadline = time.monotonic() + self._settings.publish_timeout
-        appended = await _when_space(
+        position = await _when_space(
             lambda: self._history.append(
                 room,
                 entry_of(publication, self._codec),
@@ -188,13 +188,13 @@ class Publisher:
             ),
             deadline,
         )
-        if appended is None:
-            appended = await pending.outcome(max(FULL_PAUSE, deadline - time.monotonic()))
-        if appended.repeated:
-            return Receipt(position=appended.position, repeated=True)
-        publication.position = appended.position
+        if position is None:
+            position = await pending.outcome(max(FULL_PAUSE, deadline - time.monotonic()))
+        if isinstance(position, Repeated):
+            return Receipt(position=Position(*position), repeated=True)
+        publication.position = position
         receipt = await self._broker.publish(room, publication, flush=flush)
-        receipt.position = appended.position
+        receipt.position = position
         return receipt
 
     def publish_nowait(
@@ -215,14 +215,14 @@ class Publisher:
 
         assert isinstance(room, str)  # no other room has a policy
 
-        def done(outcome: Appended | Exception) -> None:
-            if isinstance(outcome, Appended):
+        def done(outcome: Position | Exception) -> None:
+            if isinstance(outcome, Position):
                 self._route(publication, outcome)
             else:
-                self._refused(room, policy, outcome)
+                self._refused(publication.room, outcome)
 
         try:
-            appended = self._history.append(
+            position = self._history.append(
                 room,
                 entry_of(publication, self._codec),
                 policy.retention,
@@ -231,16 +231,16 @@ class Publisher:
                 then=done,
             )
         except AppendRefused as refusal:
-            self._refused(room, policy, refusal)
+            self._refused(publication.room, refusal)
         else:
-            if appended is not None:
-                self._route(publication, appended)
+            if position is not None:
+                self._route(publication, position)
 
-    def _route(self, publication: Publication, appended: Appended) -> None:
+    def _route(self, publication: Publication, position: Position) -> None:
         """Hand over what is kept already; a room that has no space for it will read it."""
-        publication.position, repeated = appended
-        if repeated:
+        if isinstance(position, Repeated):
             return
+        publication.position = position
         try:
             self._broker.publish_nowait(publication.room, publication)
         except MailboxFull:
@@ -248,10 +248,10 @@ class Publisher:
             if total is not None:
                 self._log.debug("room.behind", room=publication.room, total=total)
 
-    def _refused(self, room: Hashable, policy: RoomPolicy, error: Exception) -> None:
+    def _refused(self, room: Hashable, error: Exception) -> None:
         """Count what is not kept, and say so; in whatever thread the store says it."""
         with self._losing:
-            self.losses.count(policy.feed, DropReason.NOT_KEPT.value)
+            self.losses.count(self._policies.resolve(room).feed, DropReason.NOT_KEPT.value)
         total = self._quiet.total((room, "refused"))
         if total is not None:
             self._log.error("history.refused", room=room, reason=str(error), total=total)
@@ -271,7 +271,7 @@ class Publisher:
         return position
 
 
-async def _when_space(append: Callable[[], Appended | None], deadline: float) -> Appended | None:
+async def _when_space(append: Callable[[], Position | None], deadline: float) -> Position | None:
     """Append; as long as too much waits for the store, wait until ``deadline`` for space."""
     while True:
         try:

@@ -122,9 +122,8 @@ class Keeper:
             assert frame is not None
             publication.expires = expires
             entry = Entry(frame.payload, frame.encoded, key, False, expires)
-        appended = await append_to(self.history, ROOM, entry, self.retention)
-        publication.position = appended.position
-        epoch, offset = appended.position
+        publication.position = await append_to(self.history, ROOM, entry, self.retention)
+        epoch, offset = publication.position
         self.kept.setdefault(epoch, {})[offset] = publication
         return publication
 

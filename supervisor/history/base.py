@@ -23,12 +23,12 @@ __all__ = [
     "IDEMPOTENCY_PERIOD",
     "PAGE_BYTES",
     "PAGE_RECORDS",
-    "Appended",
     "Durability",
     "Entry",
     "History",
     "Page",
     "Record",
+    "Repeated",
     "Retention",
     "RoomState",
 ]
@@ -134,17 +134,14 @@ class Retention:
     meta_age: float = 30 * 86_400.0
 
 
-class Appended(NamedTuple):
+class Repeated(Position):
     """
-    What became of an append.
+    The place of the first append with an idempotency key: what was appended with it again is not.
 
-    Attributes:
-        position: The place of the record; where it is a repetition, that of the first one.
-        repeated: Whether the idempotency key was seen before: nothing was appended.
+    A position like any other; only its type says more.
     """
 
-    position: Position
-    repeated: bool = False
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,8 +225,8 @@ class History(Protocol):
         durability: Durability = "written",
         idempotency_key: str | None = None,
         expect_offset: int | None = None,
-        then: Callable[[Appended | Exception], None],
-    ) -> Appended | None:
+        then: Callable[[Position | Exception], None],
+    ) -> Position | None:
         """
         Append, unless it is a repetition; never waits, from any thread.
 
@@ -241,11 +238,12 @@ class History(Protocol):
             idempotency_key: The same key within :data:`IDEMPOTENCY_PERIOD` appends once.
             expect_offset: Offset that the room must be at.
             then: Called once when it is done, unless that was so at once: from whatever thread,
-                with what became of it, or with what is raised otherwise. The appends to a room are
-                told in their order. Must neither wait nor raise.
+                with what is returned or raised otherwise. The appends to a room are told in their
+                order. Must neither wait nor raise.
 
         Returns:
-            What became of it, if that is known at once; None if ``then`` is told.
+            Its place, if that is known at once, and :class:`Repeated` if it is a repetition; None
+            if ``then`` is told.
 
         Raises:
             OffsetConflict: If the room is elsewhere; it says where.

@@ -19,10 +19,10 @@ from supervisor.errors import LogEnded, OffsetConflict
 from supervisor.history.base import (
     PAGE_BYTES,
     PAGE_RECORDS,
-    Appended,
     Durability,
     Entry,
     Page,
+    Repeated,
     Retention,
     RoomState,
 )
@@ -76,8 +76,8 @@ class MemoryHistory:
         durability: Durability = "written",
         idempotency_key: str | None = None,
         expect_offset: int | None = None,
-        then: Callable[[Appended | Exception], None],
-    ) -> Appended:
+        then: Callable[[Position | Exception], None],
+    ) -> Position:
         """Append; done when it returns. See :class:`supervisor.history.base.History`."""
         self._lock.acquire()  # half of what `with` costs
         try:
@@ -95,7 +95,7 @@ class MemoryHistory:
             if idempotency_key is not None:
                 first = kept.repeats(idempotency_key, now)
                 if first is not None:
-                    return Appended(Position(kept.epoch, first), repeated=True)
+                    return Repeated(kept.epoch, first)
             if kept.ended:
                 raise LogEnded(f"room {room!r} has ended")
             if expect_offset is not None and expect_offset != kept.top:
@@ -103,7 +103,7 @@ class MemoryHistory:
             offset = kept.append(entry, retention, now)
             if idempotency_key is not None:
                 kept.remember(idempotency_key, now, offset)
-            return _new(Appended, (_new(Position, (kept.epoch, offset)), False))
+            return _new(Position, (kept.epoch, offset))
         finally:
             self._lock.release()
 

@@ -146,6 +146,9 @@ class Room:
             size = len(payload)
         else:
             size = entry.size
+        flags = ENCODED if encoded else 0
+        if removed:
+            flags |= REMOVED
         offset = self.top = self.top + 1
         if key is not None or expires is not None:
             self._name(entry, offset, now)
@@ -154,7 +157,7 @@ class Room:
         self.offsets.append(offset)
         self.times.append(now)
         self.payloads.append(payload)
-        self.flags.append(encoded + 2 * removed)
+        self.flags.append(flags)
         self.sizes.append(size)
         self.count += 1
         self.size += size
@@ -236,17 +239,44 @@ class Room:
 
         Where there are keys, only those that are too old: see :meth:`_keep_bounds`.
         """
-        payloads, sizes, times, keys = self.payloads, self.sizes, self.times, self.keys
-        count, size, place = self.count, self.size, self.head
-        most, largest, age = self.most, self.largest, self.age
-        lost = 0
-        if keys:
+        most, largest = self.most, self.largest
+        if self.keys:
             most = largest = math.inf
         else:
-            if count > most:
+            if self.count > most:
                 most -= min(most // _SHARE, _BLOCK)
-            if size > largest:
+            if self.size > largest:
                 largest -= largest // _SHARE
+        if self.named or len(self.payloads) - self.head > self.count:
+            self._lose_one_by_one(most, largest, now)
+        else:
+            self._lose_at_once(most, largest, now)
+
+    def _lose_at_once(self, most: float, largest: float, now: float) -> None:
+        """Drop records among which are no holes, and none with a key or an expiry."""
+        head, sizes, age = self.head, self.sizes, self.age
+        end = head + self.count
+        place = head + int(max(0, self.count - most))
+        size = self.size - sum(sizes[head:place])
+        while size > largest and place < end - 1:
+            size -= sizes[place]
+            place += 1
+        aged = bisect_right(self.times, now, place, key=lambda time: time + age)
+        if aged > place:
+            size -= sum(sizes[place:aged])
+            place = aged
+        if place > head:
+            self.payloads[head:place] = [None] * (place - head)
+            self.count = end - place
+            self.size = size
+            self.lost = max(self.lost, self.offsets[place - 1])
+            self._skip_holes(place)
+
+    def _lose_one_by_one(self, most: float, largest: float, now: float) -> None:
+        """Drop records as they come."""
+        payloads, sizes, times, age = self.payloads, self.sizes, self.times, self.age
+        count, size, place = self.count, self.size, self.head
+        lost = 0
         while count:
             if payloads[place] is not None:
                 if count <= most and (size <= largest or count == 1) and times[place] + age > now:

@@ -25,7 +25,6 @@ from supervisor.errors import AppendRefused, StoreUnavailable
 from supervisor.history.base import (
     PAGE_BYTES,
     PAGE_RECORDS,
-    Appended,
     Durability,
     Entry,
     Page,
@@ -133,7 +132,7 @@ class SqliteHistory:
         durability: Durability = "written",
         idempotency_key: str | None = None,
         expect_offset: int | None = None,
-        then: Callable[[Appended | Exception], None],
+        then: Callable[[Position | Exception], None],
     ) -> None:
         """Append; told by the writer's thread. See :class:`supervisor.history.base.History`."""
         work = Append(
@@ -226,7 +225,7 @@ class SqliteHistory:
         assert self._writer is not None
         self._writer.forget()
         for work in works:
-            if work.early and isinstance(work.outcome, Appended):
+            if work.early and isinstance(work.outcome, Position):
                 self._renamed[work.room_id] = secrets.token_hex(8)
 
     def _failed(self, error: StoreUnavailable, works: Sequence[Work]) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 
 from actors.positions import NOWHERE, Position
 from supervisor.errors import AppendRefused, LogEnded, OffsetConflict
-from supervisor.history.base import Appended, Entry, Retention
+from supervisor.history.base import Entry, Repeated, Retention
 from supervisor.history.repeats import Repeats
 from supervisor.history.tables import (
     BYTES,
@@ -138,7 +138,7 @@ class RoomWriter:
             room.touched = now
         number = work.room_id = room.id
         offset = room.top = room.top + 1
-        work.outcome = _new(Appended, (_new(Position, (room.epoch, offset)), False))
+        work.outcome = _new(Position, (room.epoch, offset))
         self._add(room, entry, work.size)
         if work.idempotency_key is not None:
             self._repeats.note(number, work.idempotency_key, now, offset)
@@ -153,7 +153,7 @@ class RoomWriter:
 
     def _refuse(
         self, work: Append, room: RoomRow | None, now: int
-    ) -> Appended | AppendRefused | None:
+    ) -> Repeated | AppendRefused | None:
         """Return why nothing is to be appended; None if it is."""
         expected = work.expect_offset
         if room is None:
@@ -161,7 +161,7 @@ class RoomWriter:
         if work.idempotency_key is not None:
             first = self._repeats.find(room.id, work.idempotency_key, now)
             if first is not None:
-                return Appended(Position(room.epoch, first), repeated=True)
+                return Repeated(room.epoch, first)
         if room.ended:
             return LogEnded(f"room {work.room!r} has ended")
         if expected is not None and expected != room.top:

@@ -7,7 +7,8 @@ import itertools
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from supervisor.history.base import Appended, Entry, Retention
+from actors.positions import Position
+from supervisor.history.base import Entry, Repeated, Retention
 from supervisor.history.memory import MemoryHistory
 
 pytestmark = pytest.mark.benchmark(group="history in memory, one append")
@@ -34,7 +35,7 @@ def test_append(benchmark: BenchmarkFixture, room: str) -> None:
     history = MemoryHistory()
     entries = itertools.cycle([Entry(TEXT_100, key=key) for key in keys])
 
-    def append() -> Appended:
+    def append() -> Position:
         return history.append("room", next(entries), retention, then=_nobody)
 
     for _ in range(there):
@@ -42,8 +43,8 @@ def test_append(benchmark: BenchmarkFixture, room: str) -> None:
     before = append()
     appended = benchmark(append)
 
-    assert appended.position.offset > before.position.offset
-    assert not appended.repeated
+    assert appended.offset > before.offset
+    assert not isinstance(appended, Repeated)
 
 
 def _nobody(_: object) -> None:

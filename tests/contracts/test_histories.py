@@ -12,7 +12,7 @@ import pytest
 
 from actors.positions import Position
 from supervisor.errors import AppendRefused
-from supervisor.history.base import Appended, Entry, History, Page, Record, Retention, RoomState
+from supervisor.history.base import Entry, History, Page, Record, Retention, RoomState
 from supervisor.history.memory import MemoryHistory
 from supervisor.history.sqlite import SqliteHistory
 from supervisor.testing import check_history
@@ -49,16 +49,16 @@ class Keeping(MemoryHistory):
         super().__init__(clock=clock)
         self._kept = kept
 
-    def append(self, room: str, entry: Entry, retention: Retention, **options: Any) -> Appended:
+    def append(self, room: str, entry: Entry, retention: Retention, **options: Any) -> Position:
         return super().append(room, entry, replace(retention, **self._kept), **options)
 
 
 class Skipping(MemoryHistory):
     """Leaves an offset out now and then."""
 
-    def append(self, room: str, *args: Any, **options: Any) -> Appended:
+    def append(self, room: str, *args: Any, **options: Any) -> Position:
         appended = super().append(room, *args, **options)
-        if appended.position.offset % 7 == 1:
+        if appended.offset % 7 == 1:
             self._rooms[room].top += 1
         return appended
 
@@ -88,7 +88,7 @@ class Deaf(MemoryHistory):
         super().__init__(clock=clock)
         self._ignored = ignored
 
-    def append(self, *args: Any, **options: Any) -> Appended:
+    def append(self, *args: Any, **options: Any) -> Position:
         options.pop(self._ignored, None)
         return super().append(*args, **options)
 
@@ -135,7 +135,7 @@ class Traceless(MemoryHistory):
 class Crowding(MemoryHistory):
     """Counts tombstones among the values."""
 
-    def append(self, room: str, *args: Any, **options: Any) -> Appended:
+    def append(self, room: str, *args: Any, **options: Any) -> Position:
         appended = super().append(room, *args, **options)
         kept = self._rooms[room]
         while kept.retention.compact and kept.count > kept.most:
@@ -146,7 +146,7 @@ class Crowding(MemoryHistory):
 class Hoarding(MemoryHistory):
     """Does not bound the number of tombstones."""
 
-    def append(self, room: str, entry: Entry, retention: Retention, **options: Any) -> Appended:
+    def append(self, room: str, entry: Entry, retention: Retention, **options: Any) -> Position:
         if entry.removed:
             retention = replace(retention, records=None)
         return super().append(room, entry, retention, **options)
@@ -155,7 +155,7 @@ class Hoarding(MemoryHistory):
 class Weighing(MemoryHistory):
     """Loses for their bytes what is oldest, be it a value or a tombstone."""
 
-    def append(self, room: str, entry: Entry, retention: Retention, **options: Any) -> Appended:
+    def append(self, room: str, entry: Entry, retention: Retention, **options: Any) -> Position:
         unbounded = replace(retention, size=None) if retention.compact else retention
         appended = super().append(room, entry, unbounded, **options)
         kept = self._rooms[room]
@@ -194,7 +194,7 @@ class Silent(Telling):
 class Stammering(MemoryHistory):
     """Tells what it has returned."""
 
-    def append(self, *args: Any, then: Any, **options: Any) -> Appended:
+    def append(self, *args: Any, then: Any, **options: Any) -> Position:
         appended = super().append(*args, then=then, **options)
         then(appended)
         return appended

@@ -28,8 +28,7 @@ async def append(history, room, name):
     durability = "memory" if room == "memory" else "written"
     for number in range(100_000):
         entry = Entry(f"{name} {number} " + "x" * 100)
-        appended = await append_to(history, room, entry, KEPT, durability=durability)
-        place = appended.position
+        place = await append_to(history, room, entry, KEPT, durability=durability)
         os.write(1, f"{room} {place.epoch} {place.offset} {name} {number}\\n".encode())
 
 async def main():

@@ -11,15 +11,16 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from actors.positions import Position
 from supervisor.errors import LogEnded, OffsetConflict
 from supervisor.history.base import (
     IDEMPOTENCY_PERIOD,
-    Appended,
     Durability,
     Entry,
     History,
     Page,
     Record,
+    Repeated,
     Retention,
     RoomState,
 )
@@ -207,7 +208,7 @@ class HistoryMachine(RuleBasedStateMachine):
         room = self.room(name)
         top = room.top if room else 0
         expect_offset = None if expect is None else top + expect if top else 0
-        outcome: Appended | Exception
+        outcome: Position | Exception
         try:
             outcome = self.run(
                 append_to(
@@ -225,20 +226,21 @@ class HistoryMachine(RuleBasedStateMachine):
 
         seen = room.keys.get(idempotency_key or "") if room else None
         if room and seen and seen[0] + IDEMPOTENCY_PERIOD > self.now:
-            assert outcome == Appended((room.epoch, seen[1]), repeated=True)  # type: ignore[arg-type]
+            assert outcome == (room.epoch, seen[1])
+            assert isinstance(outcome, Repeated)
         elif room and room.ended:
             assert isinstance(outcome, LogEnded)
         elif expect_offset is not None and expect_offset != top:
             assert isinstance(outcome, OffsetConflict)
             assert outcome.current.offset == top
         else:
-            assert isinstance(outcome, Appended)
+            assert isinstance(outcome, Position)
             if room is None:
                 room = self.model[name] = ModelRoom(self.now)
-            self.check_epoch(room, outcome.position.epoch)
+            self.check_epoch(room, outcome.epoch)
             room.append(entry, retention, self.now)
-            assert outcome == (outcome.position, False)
-            assert outcome.position.offset == room.top
+            assert not isinstance(outcome, Repeated)
+            assert outcome.offset == room.top
             if idempotency_key is not None:
                 room.keys[idempotency_key] = (self.now, room.top)
 

@@ -61,8 +61,8 @@ def test_nothing_suspends() -> None:
     page = at_once(history.read("a"))
 
     assert at_once(history.state("a")) == page.state
-    assert page.state.top == appended.position
-    assert at_once(history.end("a")) == appended.position
+    assert page.state.top == appended
+    assert at_once(history.end("a")) == appended
     assert at_once(history.remove("a"))
     at_once(history.aclose())
 
@@ -76,7 +76,7 @@ def test_what_is_known_at_once_is_not_told() -> None:
     with pytest.raises(OffsetConflict):
         history.append("a", Entry("x"), ALL, expect_offset=0, then=told.append)
 
-    assert first.position.offset == 1
+    assert first.offset == 1
     assert told == []
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from actors.positions import Position
 from actors.publications import Publication
 from actors.testing import settle
 from supervisor import RoomPolicy, Session, StoreUnavailable, Supervisor
 from supervisor.errors import AppendRefused
-from supervisor.history.base import Appended
 from supervisor.history.memory import MemoryHistory
 from supervisor.pending import Answers, Pending
 from tests.supervisor.asgi import bare_app
@@ -29,7 +29,7 @@ class LateHistory(MemoryHistory):
 
     def __init__(self) -> None:
         super().__init__()
-        self.untold: list[tuple[Callable[[Appended | Exception], None], Appended | Exception]] = []
+        self.untold: list[tuple[Callable[[Position | Exception], None], Position | Exception]] = []
         self.late = True
 
     def append(self, *arguments: Any, then: Any, **options: Any) -> Any:
@@ -231,7 +231,7 @@ async def test_an_older_announcement_takes_no_newer_one_s_place(
 
     def overtaken(*arguments: Any, **options: Any) -> Any:
         appended = append(*arguments, **options)
-        if appended.position.offset == 3:  # who has it is switched off before it can say so
+        if appended.offset == 3:  # who has it is switched off before it can say so
             newer = threading.Thread(target=supervisor.publish_nowait, args=("log:a", "4"))
             newer.start()
             newer.join()
@@ -265,12 +265,12 @@ async def enter_really(supervisor: Supervisor, client: Any, rooms: list[str]) ->
 
 async def test_an_answer_in_the_same_thread_wakes_who_waits() -> None:
     """A store may tell of an append in the loop's own thread, later."""
-    abandoned: list[Appended] = []
+    abandoned: list[Position] = []
     loop = asyncio.get_running_loop()
     pending = Pending(loop, Answers(), abandoned.append)
     waiting = asyncio.create_task(pending.outcome(1))
     await settle()
-    appended = Appended(await MemoryHistory().end("a"))
+    appended = await MemoryHistory().end("a")
 
     pending.done(appended)
 

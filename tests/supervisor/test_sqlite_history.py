@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from actors.positions import Position
 from supervisor.errors import OffsetConflict, StoreFull, StoreUnavailable
-from supervisor.history.base import PAGE_BYTES, Appended, Durability, Entry, Retention
+from supervisor.history.base import PAGE_BYTES, Durability, Entry, Repeated, Retention
 from supervisor.history.sqlite import SqliteHistory
 from supervisor.history.tables import SCHEMA
 from supervisor.history.works import Append
@@ -37,7 +38,7 @@ def path(tmp_path: Path) -> Path:
 
 async def append(
     history: SqliteHistory, room: str, payload: str = "x", durability: Durability = "written"
-) -> Appended:
+) -> Position:
     """Append to a room that keeps all."""
     return await append_to(history, room, Entry(payload), ALL, durability=durability)
 
@@ -158,13 +159,13 @@ async def test_appends_to_a_full_disk_are_refused(
         with pytest.raises(StoreUnavailable, match="disk is full: make space"):
             await append(history, "a", LARGE)
     assert not history.healthy
-    assert (await history.state("a")).top == first.position
+    assert (await history.state("a")).top == first
     assert await payloads(history, "a") == ["1"]
     await disk.clear()
     await asyncio.sleep(0.06)
     second = await append(history, "a", "2")
 
-    assert second.position == (first.position.epoch, 2)
+    assert second == (first.epoch, 2)
     assert history.healthy
     await history.aclose()
 
@@ -206,17 +207,17 @@ async def test_what_was_told_and_not_written_costs_the_epoch(
     monkeypatch.undo()
     monkeypatch.setattr("supervisor.sqlite.writer.RETRY_AFTER", 0.0)
 
-    assert told == [Appended((first.position.epoch, 2))]  # type: ignore[arg-type]
+    assert told == [(first.epoch, 2)]
     renamed = await history.state("a")
     assert renamed.top.offset == 1
-    assert renamed.top.epoch != first.position.epoch
+    assert renamed.top.epoch != first.epoch
     assert (await history.read("a")).state == renamed
     await asyncio.sleep(1.0)
     again = await append(history, "a", "3")
-    assert again.position == (renamed.top.epoch, 2)
+    assert again == (renamed.top.epoch, 2)
     await history.aclose()
     await history.open()
-    assert (await history.state("a")).top == again.position
+    assert (await history.state("a")).top == again
     await history.aclose()
 
 
@@ -263,11 +264,11 @@ async def test_rooms_go_on_in_memory_if_that_was_asked_for(path: Path) -> None:
         await append_to(history, "a", Entry("4"), ALL, expect_offset=1)
     end = await history.end("c")
 
-    assert second.position.offset == 1
-    assert second.position.epoch != first.position.epoch
-    assert third.position == (second.position.epoch, 2)
+    assert second.offset == 1
+    assert second.epoch != first.epoch
+    assert third == (second.epoch, 2)
     assert await payloads(history, "a") == [LARGE, "3"]
-    assert (await history.state("a")).top == third.position
+    assert (await history.state("a")).top == third
     assert await payloads(history, "b") == ["1"]
     assert (await history.state("c")).top == end
     with pytest.raises(StoreUnavailable, match="disk is full"):
@@ -294,8 +295,8 @@ async def test_it_is_whole_again_when_it_was_opened_anew(path: Path) -> None:
     second = await append(history, "a", "2")
 
     assert history.healthy
-    assert second.position == (first.position.epoch, 2)
-    assert second.position.epoch != in_memory.position.epoch
+    assert second == (first.epoch, 2)
+    assert second.epoch != in_memory.epoch
     assert await payloads(history, "a") == ["1", "2"]
     await history.aclose()
 
@@ -321,7 +322,7 @@ async def test_appends_keep_their_order_when_rooms_go_on_in_memory(path: Path) -
     ]
 
     assert kept == [*map(str, range(50)), "last"][-len(kept) :]
-    assert all(isinstance(outcome, Appended) for outcome in told)
+    assert all(isinstance(outcome, Position) for outcome in told)
     await history.aclose()
 
 
@@ -388,7 +389,7 @@ async def test_text_is_kept_to_the_letter(path: Path) -> None:
             repeated = await append_to(history, text, Entry(""), ALL, idempotency_key=text)
             (record,) = (await history.read(text)).records
 
-            assert repeated.repeated
+            assert isinstance(repeated, Repeated)
             assert record.payload == payload
             assert record.key == text
             await history.remove(text)
@@ -409,7 +410,7 @@ async def test_what_cannot_be_kept_is_refused(path: Path) -> None:
     for refused in appends:
         outcomes = await asyncio.gather(refused(), append(history, "b"), return_exceptions=True)
         assert isinstance(outcomes[0], ValueError)
-        assert isinstance(outcomes[1], Appended)
+        assert isinstance(outcomes[1], Position)
     uses: list[Callable[[str], Any]] = [history.end, history.remove, history.state, history.read]
     for use in uses:
         with pytest.raises(UnicodeEncodeError):
@@ -577,7 +578,7 @@ def test_an_append_to_a_full_room_looks_at_few_records(
                 expect_offset=None,
             )
             writer.apply([work], 10**15)
-            assert isinstance(work.outcome, Appended)
+            assert isinstance(work.outcome, Position)
 
         for number in range(2_000):
             append(f"gone{number}", removed=True)
@@ -647,5 +648,5 @@ async def test_more_rooms_than_are_cached_are_used(
     history = await opened(path)
     for turn in range(1, 4):
         appended = await asyncio.gather(*(append(history, f"{number}") for number in range(35)))
-        assert {a.position.offset for a in appended} == {turn}
+        assert {a.offset for a in appended} == {turn}
     await history.aclose()

@@ -9,10 +9,10 @@ from actors.positions import NOWHERE, Position
 from supervisor.errors import LogEnded, OffsetConflict
 from supervisor.history.base import (
     IDEMPOTENCY_PERIOD,
-    Appended,
     Entry,
     History,
     Page,
+    Repeated,
     Retention,
     RoomState,
 )
@@ -37,13 +37,14 @@ async def _counts_from_one(history: History) -> None:
     second = await append_text(history, "a", "2", durability="memory")
     other = await append_text(history, "b", "1")
 
-    epoch = first.position.epoch
+    epoch = first.epoch
     assert 0 < len(epoch) <= 64, f"an epoch has 1 to 64 characters: {epoch!r}"
     assert ":" not in epoch, f"and no colon: {epoch!r}"
-    assert first == Appended(Position(epoch, 1)), f"offsets count from 1: {first}"
-    assert second == Appended(Position(epoch, 2)), f"an epoch's offsets have no hole: {second}"
-    assert other.position.offset == 1, f"each room counts for itself: {other}"
-    assert other.position.epoch != epoch, "each room has an epoch of its own"
+    assert first == Position(epoch, 1), f"offsets count from 1: {first}"
+    assert second == Position(epoch, 2), f"an epoch's offsets have no hole: {second}"
+    assert not isinstance(second, Repeated), f"the same text is no repetition: {second}"
+    assert other.offset == 1, f"each room counts for itself: {other}"
+    assert other.epoch != epoch, "each room has an epoch of its own"
     assert (await history.state("a")).top == (epoch, 2), "the top is the place of the newest record"
     assert await all_offsets(history, "a") == [1, 2], "a read sees every append that was done"
 
@@ -65,15 +66,16 @@ async def _appends_where_it_was_expected(history: History) -> None:
     first = await append_text(history, "a", "1", expect_offset=0)
     second = await append_text(history, "a", "2", expect_offset=1)
     for expected in (0, 1, 3):
-        await expect_conflict(history, "a", expected, second.position)
-    await expect_conflict(history, "a", 1, second.position, idempotency_key="refused")
+        await expect_conflict(history, "a", expected, second)
+    await expect_conflict(history, "a", 1, second, idempotency_key="refused")
     third = await append_text(history, "a", "3", idempotency_key="refused")
 
     assert known.top == NOWHERE, f"a refused append leaves the room unknown: {known}"
-    assert first.position.offset == 1, "nothing is at offset 0"
-    assert third == Appended(Position(first.position.epoch, 3)), (
+    assert first.offset == 1, "nothing is at offset 0"
+    assert third == Position(first.epoch, 3), (
         f"a refused append is none: its key may be used, its offset is the next one's: {third}"
     )
+    assert not isinstance(third, Repeated), f"nor is it repeated: {third}"
     assert await all_offsets(history, "a") == [1, 2, 3], "a refused append is not kept"
     outcomes = Outcomes()
     for expected in (2, 3):
@@ -81,8 +83,8 @@ async def _appends_where_it_was_expected(history: History) -> None:
     await outcomes.told(2)
     conflict, fourth = outcomes
     assert isinstance(conflict, OffsetConflict), f"append() tells conflicts: {conflict}"
-    assert isinstance(fourth, Appended), f"and what was expected rightly: {fourth}"
-    assert fourth.position.offset == 4, f"append() takes what it is told: {fourth}"
+    assert isinstance(fourth, Position), f"and what was expected rightly: {fourth}"
+    assert fourth.offset == 4, f"append() takes what it is told: {fourth}"
     results = await asyncio.gather(
         *(append_text(history, "a", "x", expect_offset=4) for _ in range(5)), return_exceptions=True
     )
@@ -100,7 +102,7 @@ async def _ends(history: History) -> None:
     outcomes.of_append(history, "a", Entry("2"), ALL)
     await outcomes.told(1)
 
-    assert end == again == first.position, f"the end is at the top, and can be said twice: {end}"
+    assert end == again == first, f"the end is at the top, and can be said twice: {end}"
     assert (state.ended, state.top) == (True, end), f"the state says that it has ended: {state}"
     assert empty.offset == 0, f"a room without records can end: {empty}"
     assert empty.epoch, f"and has an epoch then: {empty}"
@@ -128,8 +130,8 @@ async def _removes(history: History) -> None:
 
     assert (removed, again) == (True, False), "remove() says whether there was such a room"
     assert gone == Page(), f"what was removed is unknown: {gone}"
-    assert (anew.position.offset, anew.repeated) == (1, False), f"it begins anew: {anew}"
-    assert anew.position.epoch != first.position.epoch, "with another epoch"
+    assert (anew.offset, isinstance(anew, Repeated)) == (1, False), f"it begins anew: {anew}"
+    assert anew.epoch != first.epoch, "with another epoch"
     assert [r.payload for r in (await history.read("a")).records] == ["2"], "without old records"
     assert await all_offsets(history, "b") == [1], "others are left alone"
 
@@ -142,7 +144,7 @@ async def _tells_once_and_in_order(history: History) -> None:
             told.of_append(history, room, Entry(str(number)), ALL, durability=durability)
     for room, told in outcomes.items():
         await told.told(100)
-        offsets = [outcome.position.offset for outcome in told if isinstance(outcome, Appended)]
+        offsets = [outcome.offset for outcome in told if isinstance(outcome, Position)]
         assert offsets == list(range(1, 101)), (
             f"each append is told once, in the order of the room: {offsets}"
         )
@@ -170,7 +172,7 @@ async def _takes_appends_from_any_thread(history: History) -> None:
             "each thread's appends keep their order"
         )
         assert [r.offset for r in mine] == [
-            outcome.position.offset for outcome in told if isinstance(outcome, Appended)
+            outcome.offset for outcome in told if isinstance(outcome, Position)
         ], "and each was told its own place"
 
 
@@ -180,9 +182,7 @@ async def _takes_appends_at_the_same_time(history: History) -> None:
     )
 
     for which, room in enumerate("ab"):
-        places = {
-            a.position.offset: number for number, a in enumerate(appended) if number % 2 == which
-        }
+        places = {a.offset: number for number, a in enumerate(appended) if number % 2 == which}
         assert sorted(places) == list(range(1, 101)), f"offsets have no hole: {sorted(places)}"
         for record in await all_records(history, room):
             assert record.payload == str(places[record.offset]), f"each has its own: {record}"
@@ -193,7 +193,7 @@ async def _serves_several_loops(history: History) -> None:
         async def append() -> list[int]:
             appended = [await append_text(history, "a", str(name)) for _ in range(20)]
             assert (await history.read("a", limit=1)).records, "another loop reads, too"
-            return [a.position.offset for a in appended]
+            return [a.offset for a in appended]
 
         return asyncio.run(append())
 
@@ -214,7 +214,7 @@ async def _survives_cancellation(history: History) -> None:
     last = await append_text(history, "a", "last")
     offsets = await all_offsets(history, "a")
 
-    assert offsets == list(range(1, last.position.offset + 1)), (
+    assert offsets == list(range(1, last.offset + 1)), (
         f"a cancelled wait undoes nothing, and leaves no hole: {offsets}"
     )
 
@@ -230,14 +230,14 @@ async def _can_be_opened_twice(history: History) -> None:
     await history.aclose()
     await history.open()
     again = await append_text(history, "a", "2")
-    assert again.position.offset in {1, 2}, f"a closed store may be opened again: {again}"
+    assert again.offset in {1, 2}, f"a closed store may be opened again: {again}"
 
 
 async def _appends_once(history: History, clock: Clock) -> None:
     first = await append_text(history, "a", "1", idempotency_key="one")
     await append_text(history, "a", "2")
     second = await append_text(history, "a", "1", idempotency_key="one")
-    assert second.repeated, f"the same key is a repetition: {second}"
+    assert isinstance(second, Repeated), f"the same key is a repetition: {second}"
     again = await append_text(history, "a", "1", idempotency_key="one", expect_offset=7)
     elsewhere = await append_text(history, "b", "1", idempotency_key="one")
     outcomes = Outcomes()
@@ -251,16 +251,17 @@ async def _appends_once(history: History, clock: Clock) -> None:
     clock.now += IDEMPOTENCY_PERIOD
     later = await append_text(history, "a", "1", idempotency_key="one")
 
-    assert not first.repeated, f"the first is no repetition: {first}"
-    assert again == Appended(first.position, repeated=True), (
-        f"a repetition has the place of the first one, wherever it was expected: {again}"
-    )
-    assert not elsewhere.repeated, f"a key is one room's: {elsewhere}"
-    assert outcomes == [again], f"append() knows repetitions, too: {outcomes}"
-    assert [a.position.offset for a in twice] == [1, 1, 1], f"at the same time, too: {twice}"
-    assert [a.repeated for a in twice].count(False) == 1, f"at the same time, too: {twice}"
-    assert ended.repeated, "a repetition is one after the room has ended, too"
-    assert later == Appended(Position(first.position.epoch, 3)), f"a key is forgotten: {later}"
+    assert not isinstance(first, Repeated), f"the first is no repetition: {first}"
+    assert isinstance(again, Repeated), f"wherever it was expected: {again}"
+    assert again == first, f"a repetition has the place of the first one: {again}"
+    assert not isinstance(elsewhere, Repeated), f"a key is one room's: {elsewhere}"
+    assert outcomes == [first], f"append() knows repetitions, too: {outcomes}"
+    assert isinstance(outcomes[0], Repeated), f"append() knows repetitions, too: {outcomes}"
+    assert [a.offset for a in twice] == [1, 1, 1], f"at the same time, too: {twice}"
+    assert sum(isinstance(a, Repeated) for a in twice) == 2, f"at the same time, too: {twice}"
+    assert isinstance(ended, Repeated), "a repetition is one after the room has ended, too"
+    assert later == Position(first.epoch, 3), f"a key is forgotten: {later}"
+    assert not isinstance(later, Repeated), f"a key is forgotten: {later}"
 
 
 async def _remembers(history: History, clock: Clock) -> None:
@@ -283,7 +284,8 @@ async def _remembers(history: History, clock: Clock) -> None:
 
     assert after == before, f"what was kept is there after it was opened again: {after}"
     assert after[1].state == RoomState(end, ended=True), f"ends, too: {after[1].state}"
-    assert repeated == Appended(first.position, repeated=True), f"idempotency keys, too: {repeated}"
+    assert repeated == first, f"idempotency keys, too: {repeated}"
+    assert isinstance(repeated, Repeated), f"idempotency keys, too: {repeated}"
     assert await all_offsets(history, "a") == [4, 5, 6], "and it goes on as before"
     assert (await history.state("a")).lost == 3, "bounds, too"
     assert await all_offsets(history, "c") == [2, 3], "keys, too"

@@ -11,7 +11,6 @@ from typing import Any
 from actors.positions import Position
 from supervisor.errors import AppendRefused, OffsetConflict
 from supervisor.history.base import (
-    Appended,
     Durability,
     Entry,
     History,
@@ -53,7 +52,7 @@ async def append_to(
     durability: Durability = "written",
     idempotency_key: str | None = None,
     expect_offset: int | None = None,
-) -> Appended:
+) -> Position:
     """
     Append, and wait until that is done; see :meth:`supervisor.history.base.History.append`.
 
@@ -64,9 +63,9 @@ async def append_to(
         AssertionError: If nothing is told.
     """
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[Appended] = loop.create_future()
+    done: asyncio.Future[Position] = loop.create_future()
 
-    def settle(outcome: Appended | Exception) -> None:
+    def settle(outcome: Position | Exception) -> None:
         if done.done():
             return  # nobody waits any more
         if isinstance(outcome, Exception):
@@ -74,7 +73,7 @@ async def append_to(
         else:
             done.set_result(outcome)
 
-    def then(outcome: Appended | Exception) -> None:
+    def then(outcome: Position | Exception) -> None:
         with suppress(RuntimeError):  # the loop was closed
             loop.call_soon_threadsafe(settle, outcome)
 
@@ -104,7 +103,7 @@ class Clock:
         return self.now
 
 
-class Outcomes(list[Appended | Exception]):
+class Outcomes(list[Position | Exception]):
     """What appends were told; in whatever thread."""
 
     def __init__(self) -> None:
@@ -121,7 +120,7 @@ class Outcomes(list[Appended | Exception]):
             if at_once is not None:
                 self.take(at_once)
 
-    def take(self, outcome: Appended | Exception) -> None:
+    def take(self, outcome: Position | Exception) -> None:
         """Be told."""
         with self._lock:
             self.append(outcome)
@@ -149,7 +148,7 @@ async def opened(history: History) -> AsyncIterator[History]:
 
 async def append_text(
     history: History, room: str, payload: str, retention: Retention = ALL, **options: Any
-) -> Appended:
+) -> Position:
     """Append a payload, by default where everything is kept."""
     return await append_to(history, room, Entry(payload), retention, **options)
 

@@ -116,11 +116,11 @@ async def _forgets_rooms(history: History, clock: Clock) -> None:
     forgotten = await history.read("a")
     third = await append_text(history, "a", "3", retention)
 
-    assert kept.top == first.position, f"a place is remembered longer than records: {kept}"
-    assert second.position == (first.position.epoch, 2), f"and counted on from: {second}"
+    assert kept.top == first, f"a place is remembered longer than records: {kept}"
+    assert second == (first.epoch, 2), f"and counted on from: {second}"
     assert forgotten.state.top == NOWHERE, f"in the end the room is unknown: {forgotten.state}"
-    assert third.position.offset == 1, f"and begins anew: {third}"
-    assert third.position.epoch != first.position.epoch, "with another epoch"
+    assert third.offset == 1, f"and begins anew: {third}"
+    assert third.epoch != first.epoch, "with another epoch"
 
 
 async def _keeps_its_order_when_the_clock_is_put_back(history: History, clock: Clock) -> None:
