@@ -78,14 +78,14 @@ class Frame:
 
     __slots__ = ("_kept", "_offset", "encoded", "size", "text")
 
-    def __init__(self, payload: str | bytes, *, encoded: bool = False) -> None:
-        self.text = isinstance(payload, str)
+    def __init__(self, payload: str | bytes, encoded: bool = False) -> None:
+        text = self.text = isinstance(payload, str)
         self.encoded = encoded
-        if isinstance(payload, str) and not payload.isascii():
-            self.size = len(payload.encode("utf-8", "surrogatepass"))
-        else:
-            self.size = len(payload)
         self._kept = payload
+        if payload.isascii() or not text:
+            self.size = len(payload)
+        else:
+            self.size = len(payload.encode("utf-8", "surrogatepass"))  # type: ignore[union-attr]  # it is text
         self._offset: int | None = None  # where the payload begins, when it is kept in other bytes
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from actors.positions import NOWHERE, Position
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from actors.interfaces import Encoder
     from actors.messages import Frame
 
-__all__ = ["Publication"]
+__all__ = ["Line", "Origin", "Publication"]
 
 _MISSING = object()
 
@@ -152,3 +152,61 @@ class Publication:
             return others[encoder]
         frame = others[encoder] = encoder.publication(self)
         return frame
+
+
+class Origin(NamedTuple):
+    """
+    What the messages of a page have in common.
+
+    Attributes:
+        room: The room.
+        epoch: Of their positions.
+        encoder: Whose format their frames are in.
+        decode: Returns the data of a frame.
+    """
+
+    room: Hashable
+    epoch: str
+    encoder: Encoder
+    decode: Callable[[Frame], object]
+
+
+class Line(Publication):
+    """
+    A message of a log, as it comes from the store: most of it is made when it is asked for.
+
+    A client that reads a log again takes thousands, and most formats have all that they say of one
+    in its frame already.
+
+    Args:
+        frame: What was kept of it.
+        offset: Of its position.
+        origin: The rest.
+    """
+
+    __slots__ = ("_offset", "_origin")
+
+    def __init__(self, frame: Frame, offset: int, origin: Origin) -> None:
+        self.size = frame.size
+        self.removed = False
+        self._frame = frame
+        self._encoder = origin.encoder
+        self._offset = offset
+        self._origin = origin
+
+    def __getattr__(self, name: str) -> object:
+        """Be asked for what was not made yet."""
+        if name not in Publication.__slots__:
+            raise AttributeError(f"a publication has no {name}")
+        room, epoch, _, decode = self._origin
+        self.room = room
+        self.key = None
+        self.exclude = _NOBODY
+        self.position = Position(epoch, self._offset)
+        self.ended = False
+        self.expires = None
+        self.id = None
+        self._data = _MISSING
+        self._decode = decode
+        self._others = None
+        return getattr(self, name)

@@ -16,11 +16,12 @@ from actors.membership import Membership
 from actors.messages import Frame
 from actors.overflow import Overflow
 from actors.positions import Position
-from actors.publications import Publication
+from actors.publications import Line, Origin, Publication
 from actors.replay import Replay
 from actors.runtime import Runtime
 from supervisor.codecs.json import JsonCodec
 from supervisor.history.base import Entry, History, Record
+from supervisor.history.lines import Lines
 from supervisor.inbox.base import Inbox
 from supervisor.policies import RoomPolicies, RoomPolicy
 
@@ -131,7 +132,7 @@ class _Publications(Sequence[Publication]):
 
     __slots__ = ("_codec", "_epoch", "_records", "_room")
 
-    def __init__(self, records: list[Record], room: str, epoch: str, codec: JsonCodec) -> None:
+    def __init__(self, records: Sequence[Record], room: str, epoch: str, codec: JsonCodec) -> None:
         self._records = records
         self._room = room
         self._epoch = epoch
@@ -151,11 +152,17 @@ class _Publications(Sequence[Publication]):
             return self._made(self._records[place])
         return self._made([self._records[place]])[0]
 
-    def _made(self, records: list[Record]) -> list[Publication]:
+    def _made(self, records: Sequence[Record]) -> list[Publication]:
         of_frame, room, epoch, codec = Publication.of_frame, self._room, self._epoch, self._codec
+        if isinstance(records, Lines):
+            origin, encoded = Origin(room, epoch, codec, decoded), records.encoded
+            return [
+                Line(Frame(payload, encoded), offset, origin)
+                for offset, payload in zip(records.offsets, records.payloads, strict=True)
+            ]
         return [
             of_frame(
-                None if removed else Frame(payload, encoded=encoded),
+                None if removed else Frame(payload, encoded),
                 codec,
                 decoded,
                 room=room,

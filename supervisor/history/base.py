@@ -13,7 +13,7 @@ what the store has after that member's offset.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
@@ -175,12 +175,12 @@ class Page:
     Records of a room, and where it stood when they were read: both of the same moment.
 
     Attributes:
-        records: In the order that was asked for.
+        records: In the order that was asked for; of a log perhaps :class:`supervisor.history.lines.Lines`.
         state: Where the room stood.
         more: Whether there are more of the range that was asked for, in that direction.
     """
 
-    records: list[Record] = field(default_factory=list)
+    records: Sequence[Record] = field(default_factory=list)
     state: RoomState = field(default_factory=lambda: RoomState(Position("", 0)))
     more: bool = False
 

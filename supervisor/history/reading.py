@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from actors.positions import Position
 from supervisor.history.base import Page, Record, RoomState
+from supervisor.history.lines import Lines
 from supervisor.history.tables import (
     BYTES,
     ENCODED,
@@ -45,37 +46,24 @@ class Asked(NamedTuple):
     reverse: bool
 
 
-class Lines(NamedTuple):
-    """
-    Records without a hole that differ in time and payload only, as the lines of a log do.
-
-    The other columns would cost as much as those two, and say nothing.
-
-    Attributes:
-        offsets: In order.
-        flags: Of each.
-    """
-
-    offsets: range
-    flags: int
-
-
 class Found(NamedTuple):
     """
     What a thread has read of a page.
 
     Attributes:
         columns: JSON lists: offsets, times, flags, expiries, keys, payloads; those of lines: times
-            and payloads; None: no records.
+            and payloads, because the others would cost as much and say nothing; None: no records.
         state: Where the room stands.
         more: Whether there are more records of the range.
-        lines: What else is to be known of lines; None: they are others, with all columns.
+        lines: Offsets of lines without a hole; None: they are others, with all columns.
+        encoded: Whether the lines are.
     """
 
     columns: tuple[str, ...] | None
     state: RoomState
     more: bool = False
-    lines: Lines | None = None
+    lines: range | None = None
+    encoded: bool = False
 
 
 _NOTHING = Found(None, Page().state)
@@ -157,7 +145,7 @@ def read_columns(
     if not count:
         return Found(None, state, bool(there))
     columns: tuple[str, ...]
-    if flags == most and not flags & (BYTES | TOMBSTONE) and not named and last - first < there:
+    if flags == most and not flags & ~ENCODED and not named and last - first < there:
         offsets = range(last, first - 1, -1) if asked.reverse else range(first, last + 1)
         columns = connection.execute(
             "SELECT json_group_array(time), json_group_array(payload)"  # noqa: S608 - constants
@@ -165,7 +153,7 @@ def read_columns(
             f" WHERE {which} ORDER BY {order} LIMIT {count})",
             values,
         ).fetchone()
-        return Found(columns, state, count < there, Lines(offsets[:count], flags))
+        return Found(columns, state, count < there, offsets[:count], flags == ENCODED)
     columns = connection.execute(
         "SELECT json_group_array(offset), json_group_array(time),"  # noqa: S608 - constants
         f" json_group_array(CASE WHEN {expired} THEN {REMOVED | TOMBSTONE} ELSE flags END),"
@@ -183,12 +171,9 @@ def page_of(found: Found) -> Page:
     if found.columns is None:
         return Page([], found.state, found.more)
     if found.lines is not None:
-        offsets, flags = found.lines
-        encoded, removed = flags & ENCODED != 0, flags & REMOVED != 0
-        lines = [
-            _new(Record, (offset, time / 1e6, payload, encoded, None, removed, None))
-            for offset, time, payload in zip(offsets, *map(json.loads, found.columns), strict=True)
-        ]
+        times, payloads = map(json.loads, found.columns)
+        seconds = [time / 1e6 for time in times]
+        lines = Lines(found.lines, seconds, payloads, encoded=found.encoded)
         return Page(lines, found.state, found.more)
     records = [
         _new(

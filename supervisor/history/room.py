@@ -11,6 +11,8 @@ import math
 import secrets
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
+from collections.abc import Sequence
+from typing import cast
 
 from actors.positions import Position
 from supervisor.history.base import (
@@ -22,6 +24,7 @@ from supervisor.history.base import (
     Retention,
     RoomState,
 )
+from supervisor.history.lines import Lines
 
 __all__ = ["Room"]
 
@@ -33,8 +36,6 @@ _SHARE = 256
 
 _BLOCK = 64
 """Records that a full log loses at once, at most, because there are too many."""
-
-_new = tuple.__new__  # a named tuple's own constructor costs twice as much
 
 ENCODED, REMOVED = 1, 2
 """What is remembered of a record in one byte."""
@@ -343,7 +344,7 @@ class Room:
 
     def page(
         self, after: int, before: int | None, limit: int, size: int, *, reverse: bool
-    ) -> tuple[list[Record], bool]:
+    ) -> tuple[Sequence[Record], bool]:
         """Return the records of a page, and whether there are more of that range."""
         limit = min(limit, PAGE_RECORDS)
         size = min(size, PAGE_BYTES)
@@ -351,6 +352,10 @@ class Room:
         stop = len(self.offsets)
         if before is not None:
             stop = bisect_left(self.offsets, before, start)
+        if not self.named and not reverse:
+            lines = self._lines(start, min(stop, start + limit))
+            if lines is not None and sum(self.sizes[start : start + len(lines)]) <= size:
+                return lines, start + len(lines) < stop
         places: list[int] = []
         more = False
         payloads, sizes = self.payloads, self.sizes
@@ -362,24 +367,25 @@ class Room:
                 more = True
                 break
             places.append(place)
-        offsets, times, flags = self.offsets, self.times, self.flags
-        if not self.named:
-            return [
-                _new(
-                    Record,
-                    (
-                        offsets[place],
-                        times[place],
-                        payloads[place],
-                        flags[place] & ENCODED != 0,
-                        None,
-                        flags[place] & REMOVED != 0,
-                        None,
-                    ),
-                )
-                for place in places
-            ], more
         return [self._record(place) for place in places], more
+
+    def _lines(self, start: int, stop: int) -> Lines | None:
+        """Return the records in these places, if they are lines of one kind without a hole."""
+        payloads, flags = self.payloads[start:stop], self.flags[start:stop]
+        if (
+            not payloads
+            or flags[0] & ~ENCODED
+            or flags.count(flags[0]) < len(flags)
+            or len(self.payloads) - self.head > self.count
+        ):
+            return None
+        encoded = flags[0] == ENCODED
+        return Lines(
+            self.offsets[start:stop],
+            self.times[start:stop],
+            cast("list[str | bytes]", payloads),
+            encoded=encoded,
+        )
 
     def _record(self, place: int) -> Record:
         payload = self.payloads[place]

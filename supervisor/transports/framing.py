@@ -26,6 +26,11 @@ PLAIN: Hashable = "wire"
 _TEXT = 0x81  # FIN and opcode 1
 _BINARY = 0x82
 _COMPRESSED = 0x40  # RSV1, RFC 7692 §7.2.1
+_SHORT = {  # headers of messages whose length has a place in the second byte
+    first: [bytes((first, size)) for size in range(126)]
+    for kind in (_TEXT, _BINARY)
+    for first in (kind, kind | _COMPRESSED)
+}
 _FLUSH_END = b"\x00\x00\xff\xff"  # ends every message, and is left out: RFC 7692 §7.2.1
 
 
@@ -73,7 +78,7 @@ def _with_header(first: int, data: bytes) -> bytes:
     """Return a frame: unmasked and whole, with the shortest form of its length."""
     size = len(data)
     if size < 126:
-        return bytes((first, size)) + data
+        return _SHORT[first][size] + data
     if size < 65_536:
         return struct.pack("!BBH", first, 126, size) + data
     return struct.pack("!BBQ", first, 127, size) + data
