@@ -17,6 +17,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from supervisor.cli.load import LoadError, Receivers
+from tests.benchmarks.awake import awake
 from tests.benchmarks.environment import Environment, Machine
 from tests.benchmarks.joiner import Joiner
 from tests.benchmarks.lineup import Peer
@@ -34,7 +35,7 @@ FILL = 6 << 20
 PUBLISHERS = 1_000
 """That publish at the same time, each one message after the other."""
 
-SLICES = 9
+SLICES = 16
 """Times within one run that the others are measured without and beside a client that joins: of one
 pair alone the difference is mostly noise."""
 
@@ -289,8 +290,8 @@ class Runner:
         p99: dict[bool, list[float]] = {False: [], True: []}
         beside: list[float] = []
         lost = 0
-        for _ in range(SLICES):
-            for joins in (False, True):
+        async with awake():
+            for joins in (False, True) * SLICES:
                 async with joiner.again_and_again(beside) if joins else nullcontext():
                     measured = await session.run(
                         scenario.mode, count, scenario.size, rate=scenario.rate, latency=True
