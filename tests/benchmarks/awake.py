@@ -26,12 +26,12 @@ while os.getppid() == {parent}:
 
 
 @asynccontextmanager
-async def awake() -> AsyncIterator[None]:
+async def awake() -> AsyncIterator[asyncio.subprocess.Process]:
     """Let a process run where this one may, whenever nobody else wants to."""
     program = _SPIN.format(parent=os.getpid())
     spinning = await asyncio.create_subprocess_exec(sys.executable, "-c", program)
     try:
-        yield
+        yield spinning
     finally:
         spinning.kill()
         await spinning.wait()
