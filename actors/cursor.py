@@ -183,17 +183,15 @@ class Cursor(Generic[M]):
             self.answer()
             self.after = publications[-1].position.offset
             if publications[0].position.offset <= self._fresh_to:
-                publications = [
-                    each for each in publications if not (each.removed and self._needless(each))
+                publications = [  # without removals of keys of which it never heard
+                    each
+                    for each in publications
+                    if not each.removed or each.position.offset > self._fresh_to
                 ]
             chunk = feed.chunk(self.member.encoder, publications, self._said())
             if chunk is not None:  # a format may have no words for any of them
                 return chunk
         return None
-
-    def _needless(self, publication: Publication) -> bool:
-        """Whether a removal is of a key of which this one never heard."""
-        return publication.position.offset <= self._fresh_to
 
     def stalled(self) -> None:
         """Let go of all but the place; see :class:`actors.interfaces.Source`."""

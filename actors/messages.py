@@ -82,7 +82,7 @@ class Frame:
         text = self.text = isinstance(payload, str)
         self.encoded = encoded
         self._kept = payload
-        if payload.isascii() or not text:
+        if not text or payload.isascii():
             self.size = len(payload)
         else:
             self.size = len(payload.encode("utf-8", "surrogatepass"))  # type: ignore[union-attr]  # it is text

@@ -176,7 +176,7 @@ class Line(Publication):
     A message of a log, as it comes from the store: most of it is made when it is asked for.
 
     A client that reads a log again takes thousands, and most formats have all that they say of one
-    in its frame already.
+    in its frame already. It is for reading: what was set before the rest is made would be made anew.
 
     Args:
         frame: What was kept of it.

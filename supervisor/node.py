@@ -52,6 +52,9 @@ from supervisor.transports.inbound import Inbound
 
 __all__ = ["Node"]
 
+LAST_LEAVES = 1.0
+"""Seconds that rooms have, when all connections have ended, to come to the leaves of those."""
+
 _FOR_EACH_MESSAGE = frozenset(
     {"publication.encode", "history.read", "inbox.frame", "hook on_offline"}
 )
@@ -375,15 +378,16 @@ class Node:
             await asyncio.wait([self._all_closed], timeout=timeout)
 
     async def aclose(self, timeout: float) -> None:
-        """Drain, then stop every actor and job; what still resists is aborted."""
+        """Drain, let rooms and hooks come to their ends, then stop what is left of actors and jobs."""
         self._forget_signals()
         deadline = self.runtime.clock() + timeout
         await self.drain(timeout)
-        await self.rooms.ended(max(0.0, deadline - self.runtime.clock()))
+        await self.rooms.ended(min(LAST_LEAVES, max(0.0, deadline - self.runtime.clock())))
+        self.rooms.clear()
         await self.inboxes.aclose(max(0.0, deadline - self.runtime.clock()))
         await self._hooks.finish(max(0.0, deadline - self.runtime.clock()))
-        await self.runtime.aclose(timeout)
-        self.rooms.clear()
+        left = max(0.0, deadline - self.runtime.clock())
+        await self.runtime.aclose(max(left, min(timeout, LAST_LEAVES)))
 
     # What connection actors tell; see actors.interfaces.ConnectionListener.
 

@@ -219,7 +219,7 @@ class Publisher:
             if isinstance(outcome, Position):
                 self._route(publication, outcome)
             else:
-                self._refused(publication.room, outcome)
+                self._refused(room, outcome)
 
         try:
             position = self._history.append(
@@ -231,7 +231,7 @@ class Publisher:
                 then=done,
             )
         except AppendRefused as refusal:
-            self._refused(publication.room, refusal)
+            self._refused(room, refusal)
         else:
             if position is not None:
                 self._route(publication, position)

@@ -381,7 +381,7 @@ class Rooms:
             await asyncio.wait([self._all_ended], timeout=timeout)
 
     def clear(self) -> None:
-        """End what memberships are left when the runtime is closed, and with it every room actor."""
+        """End what memberships are left, of rooms that wait for something: all connections have ended."""
         for name, room in list(self._rooms.items()):
             self._forget(name)
             for member in room.membership.snapshot():

@@ -136,7 +136,7 @@ class Retention:
 
 class Repeated(Position):
     """
-    The place of the first append with an idempotency key: what was appended with it again is not.
+    The place of the first append with an idempotency key, for one that came later: it is not kept.
 
     A position like any other; only its type says more.
     """

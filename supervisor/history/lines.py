@@ -16,7 +16,7 @@ class Lines(Sequence[Record]):
     """
     Records that differ in offset, time and payload only: lists side by side.
 
-    A page has hundreds, and a replay wants nothing of them but payloads: a record is made when one is
+    A page has hundreds, and a replay wants their offsets and payloads: a record is made when one is
     asked for.
 
     Attributes:
@@ -64,7 +64,7 @@ class Lines(Sequence[Record]):
         return Record(offset, time, payload, self.encoded, None, False, None)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and list(self) == list(other)
+        return list(self) == list(other) if isinstance(other, list | Lines) else NotImplemented
 
     __hash__ = None  # type: ignore[assignment]  # as of lists
 

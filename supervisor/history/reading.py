@@ -6,8 +6,8 @@ Python's threads share to another thread and back, and a row for each record wou
 It is read by columns, a list each: a list for each record would have the garbage collector look at
 every object of the process once in a few pages.
 
-Records are made of it by whoever asked, not by the thread that reads: that would take the lock in the
-middle of a fan-out, and have a thousand clients wait for one that comes late.
+The columns are read by whoever asked, not by the thread: that would take the lock in the middle of a
+fan-out, and have a thousand clients wait for one that comes late.
 """
 
 from __future__ import annotations

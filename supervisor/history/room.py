@@ -37,6 +37,9 @@ _SHARE = 256
 _BLOCK = 64
 """Records that a full log loses at once, at most, because there are too many."""
 
+_FEW = 8
+"""Lines up to which they are dropped one by one."""
+
 ENCODED, REMOVED = 1, 2
 """What is remembered of a record in one byte."""
 
@@ -248,33 +251,18 @@ class Room:
                 most -= min(most // _SHARE, _BLOCK)
             if self.size > largest:
                 largest -= largest // _SHARE
-        if self.named or len(self.payloads) - self.head > self.count:
-            self._lose_one_by_one(most, largest, now)
-        else:
+        last = self.head + _FEW
+        if (
+            last < len(self.times)
+            and (
+                self.count > most + _FEW
+                or self.times[last] + self.age <= now
+                or (self.size > largest and self.size - largest > _FEW * (self.size // self.count))
+            )
+            and self._are_lines()
+        ):
             self._lose_at_once(most, largest, now)
-
-    def _lose_at_once(self, most: float, largest: float, now: float) -> None:
-        """Drop records among which are no holes, and none with a key or an expiry."""
-        head, sizes, age = self.head, self.sizes, self.age
-        end = head + self.count
-        place = head + int(max(0, self.count - most))
-        size = self.size - sum(sizes[head:place])
-        while size > largest and place < end - 1:
-            size -= sizes[place]
-            place += 1
-        aged = bisect_right(self.times, now, place, key=lambda time: time + age)
-        if aged > place:
-            size -= sum(sizes[place:aged])
-            place = aged
-        if place > head:
-            self.payloads[head:place] = [None] * (place - head)
-            self.count = end - place
-            self.size = size
-            self.lost = max(self.lost, self.offsets[place - 1])
-            self._skip_holes(place)
-
-    def _lose_one_by_one(self, most: float, largest: float, now: float) -> None:
-        """Drop records as they come."""
+            return
         payloads, sizes, times, age = self.payloads, self.sizes, self.times, self.age
         count, size, place = self.count, self.size, self.head
         lost = 0
@@ -293,6 +281,30 @@ class Room:
             self.count = count
             self.size = size
             self.lost = max(self.lost, lost)
+            self._skip_holes(place)
+
+    def _are_lines(self) -> bool:
+        """Whether there are no holes, and no record has a key or an expiry."""
+        return not self.named and len(self.payloads) - self.head == self.count
+
+    def _lose_at_once(self, most: float, largest: float, now: float) -> None:
+        """Drop lines, in slices."""
+        head, sizes, age = self.head, self.sizes, self.age
+        end = head + self.count
+        place = head + int(max(0, self.count - most))
+        size = self.size - sum(sizes[head:place])
+        while size > largest and place < end - 1:
+            size -= sizes[place]
+            place += 1
+        aged = bisect_right(self.times, now, place, key=lambda time: time + age)
+        if aged > place:
+            size -= sum(sizes[place:aged])
+            place = aged
+        if place > head:
+            self.payloads[head:place] = [None] * (place - head)
+            self.count = end - place
+            self.size = size
+            self.lost = max(self.lost, self.offsets[place - 1])
             self._skip_holes(place)
 
     def _forget_name(self, place: int) -> None:
@@ -352,10 +364,11 @@ class Room:
         stop = len(self.offsets)
         if before is not None:
             stop = bisect_left(self.offsets, before, start)
-        if not self.named and not reverse:
-            lines = self._lines(start, min(stop, start + limit))
-            if lines is not None and sum(self.sizes[start : start + len(lines)]) <= size:
-                return lines, start + len(lines) < stop
+        if self._are_lines() and not reverse:
+            end = start + self._fitting(start, min(stop, start + limit), size)
+            lines = self._lines(start, end)
+            if lines is not None:
+                return lines, end < stop
         places: list[int] = []
         more = False
         payloads, sizes = self.payloads, self.sizes
@@ -369,15 +382,20 @@ class Room:
             places.append(place)
         return [self._record(place) for place in places], more
 
+    def _fitting(self, start: int, stop: int, size: int) -> int:
+        """Return how many lines from ``start`` on have a place in a page: at least one, if any."""
+        sizes = self.sizes[start:stop]
+        if sum(sizes) > size:
+            for count, each in enumerate(sizes):
+                size -= each
+                if size < 0 and count:
+                    return count
+        return len(sizes)
+
     def _lines(self, start: int, stop: int) -> Lines | None:
-        """Return the records in these places, if they are lines of one kind without a hole."""
+        """Return the lines in these places, if they are of one kind."""
         payloads, flags = self.payloads[start:stop], self.flags[start:stop]
-        if (
-            not payloads
-            or flags[0] & ~ENCODED
-            or flags.count(flags[0]) < len(flags)
-            or len(self.payloads) - self.head > self.count
-        ):
+        if not payloads or flags[0] & ~ENCODED or flags.count(flags[0]) < len(flags):
             return None
         encoded = flags[0] == ENCODED
         return Lines(

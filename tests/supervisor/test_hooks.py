@@ -199,7 +199,11 @@ async def test_who_is_in_a_busy_room_when_all_is_closed_leaves_it(
 ) -> None:
     """Its leave waits behind what was published; and it has left when nobody waits for that."""
     left: list[Any] = []
-    supervisor = supervise(on_leave=lambda connection, room: left.append(room))
+
+    async def on_leave(connection: Connection, room: Any) -> None:
+        left.append(room)
+
+    supervisor = supervise(on_leave=on_leave)
     client = peer()
     await enter(supervisor, client, rooms=["a"])
     for number in range(500):  # a key each: they cannot share a turn of the room

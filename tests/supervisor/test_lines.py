@@ -90,3 +90,43 @@ def test_a_hole_is_passed_over() -> None:
         Record(1, 0.0, "a", False, None, False, None),
         Record(3, 0.0, "c", False, None, False, None),
     ]
+
+
+def test_a_page_of_lines_is_cut_by_bytes() -> None:
+    """And has always one."""
+    room = Room("log", ALL, 0.0)
+    for _ in range(5):
+        room.append(Entry("x" * 100), ALL, 0.0)
+
+    cut = {size: room.page(0, None, 300, size, reverse=False) for size in (50, 100, 250, 500)}
+
+    assert {size: (len(lines), more) for size, (lines, more) in cut.items()} == {
+        50: (1, True),
+        100: (1, True),
+        250: (2, True),
+        500: (5, False),
+    }
+    assert all(isinstance(lines, Lines) for lines, _ in cut.values())
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        Retention(records=400, size=None, age=None),
+        Retention(records=None, size=4_000, age=None),
+        Retention(records=None, size=None, age=400.0),
+    ],
+    ids=["number", "bytes", "age"],
+)
+def test_lines_that_go_together_are_the_oldest(kept: Retention) -> None:
+    """Many at once, as when a room is to keep less, or was silent for long."""
+    room = Room("log", ALL, 0.0)
+    for number in range(999):
+        room.append(Entry("0123456789"), ALL, float(number))
+    room.append(Entry("0123456789"), kept, 999.0)
+
+    first = room.page(0, None, 1, 1_000, reverse=False)[0][0].offset
+    state = room.state()
+
+    assert 595 <= first <= 605
+    assert (state.lost, state.records, state.size) == (first - 1, 1_001 - first, 10 * state.records)

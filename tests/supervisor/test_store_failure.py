@@ -9,6 +9,9 @@ import pytest
 
 from actors.testing import settle
 from supervisor import RoomPolicy, StoreUnavailable, Supervisor
+from supervisor.errors import JoinRefused
+from supervisor.history.base import RoomState
+from supervisor.history.memory import MemoryHistory
 from tests.supervisor.conftest import Events, NewPeer, Supervise, named
 from tests.supervisor.endpoints import enter
 
@@ -91,3 +94,27 @@ async def test_a_brake_holds_publishers_back_while_most_are_behind(
     await supervisor.publish("a", "2")
 
     assert loop.time() - began == pytest.approx(0.010 if stalled else 0.0, abs=1e-5)
+
+
+async def test_closing_takes_its_time_once_when_a_store_does_not_answer(
+    supervise: Supervise, peer: NewPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A room that waits for it holds nobody up for longer than that."""
+
+    async def hang(*_: object) -> RoomState:
+        await asyncio.Event().wait()
+        raise AssertionError("nobody sets it")
+
+    monkeypatch.setattr(MemoryHistory, "state", hang)
+    supervisor = supervise(rooms={"log:*": RoomPolicy.log()})
+    session = await enter(supervisor, peer())
+    joining = asyncio.create_task(session.join("log:x"))
+    await settle()
+    began = asyncio.get_running_loop().time()
+
+    await supervisor.aclose(8.0)
+
+    assert asyncio.get_running_loop().time() - began <= 8.1
+    assert supervisor.statistics().rooms == 0
+    with pytest.raises(JoinRefused):
+        await joining
