@@ -173,10 +173,9 @@ class Origin(NamedTuple):
 
 class Line(Publication):
     """
-    A message of a log, as it comes from the store: most of it is made when it is asked for.
+    A message of a log, as it comes from the store: its position is made when it is asked for.
 
-    A client that reads a log again takes thousands, and most formats have all that they say of one
-    in its frame already. It is for reading: what was set before the rest is made would be made anew.
+    A client that reads a log again takes thousands, and of most nobody asks where they are.
 
     Args:
         frame: What was kept of it.
@@ -184,29 +183,19 @@ class Line(Publication):
         origin: The rest.
     """
 
-    __slots__ = ("_offset", "_origin")
+    __slots__ = ("_epoch", "_offset")
 
     def __init__(self, frame: Frame, offset: int, origin: Origin) -> None:
+        self.room, self._epoch, self._encoder, self._decode = origin
         self.size = frame.size
-        self.removed = False
         self._frame = frame
-        self._encoder = origin.encoder
         self._offset = offset
-        self._origin = origin
-
-    def __getattr__(self, name: str) -> object:
-        """Be asked for what was not made yet."""
-        if name not in Publication.__slots__:
-            raise AttributeError(f"a publication has no {name}")
-        room, epoch, _, decode = self._origin
-        self.room = room
-        self.key = None
+        self.key = self.expires = self.id = self._others = None
+        self.removed = self.ended = False
         self.exclude = _NOBODY
-        self.position = Position(epoch, self._offset)
-        self.ended = False
-        self.expires = None
-        self.id = None
         self._data = _MISSING
-        self._decode = decode
-        self._others = None
-        return getattr(self, name)
+
+    @property
+    def position(self) -> Position:  # type: ignore[override]  # nobody sets that of a line
+        """Its place in the room."""
+        return Position(self._epoch, self._offset)

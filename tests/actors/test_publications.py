@@ -62,11 +62,3 @@ def test_a_line_has_its_frame_in_every_format() -> None:
     assert line.plain_frame(other) is None
     assert [line.frame(other), line.frame(other)] == [line.frame(other)] * 2
     assert asked == [line]
-
-
-def test_a_line_has_nothing_else() -> None:
-    """A wrong name is an error as anywhere."""
-    line = Line(Frame("text"), 7, Origin("log:a", "e", ENCODER, decode))
-
-    with pytest.raises(AttributeError, match="colour"):
-        line.colour  # noqa: B018
