@@ -259,6 +259,7 @@ class SqliteFile(Generic[J]):
                 target=self._reader.run, name=f"{self.path.name} read", daemon=True
             )
             reader.start()
+            self._reader.begun.wait(self._deadline)  # later its path might be another file's
             with self._mutex:
                 if self._state is _State.OPENING:
                     self._state = _State.OPEN

@@ -50,6 +50,9 @@ class Reader:
         path: Of the file.
         mutex: Locks the queue, and who was told.
         connect: Returns a connection of its own.
+
+    Attributes:
+        begun: Set when it has the file, or could not open it yet.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Reader:
         self._groups_told = 0  # groups of which somebody was told before the commit
         self._groups_over = 0  # those of them whose commit is over
         self._written = False  # all of it, because the file is to be closed
+        self.begun = threading.Event()
 
     def put(self, read: Read) -> None:
         """Have a query answered, after what was told by now is committed; with the lock."""
@@ -99,6 +103,7 @@ class Reader:
         connection: sqlite3.Connection | None = None
         with contextlib.suppress(sqlite3.Error):  # later, by path, it might be another file
             connection = self._opened()
+        self.begun.set()
         while (read := self._take()) is not None:
             outcome: Any
             failed = True

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 
 from supervisor.errors import StoreFull, StoreUnavailable
 from supervisor.sqlite import Call, Job, LastStop, SqliteFile
+from supervisor.sqlite.opening import Place
 
 pytestmark = pytest.mark.real_time
 
@@ -460,6 +462,26 @@ async def test_a_file_that_is_taken_away_is_not_written_any_more(
         await file.write(add("y"))
     assert await things(file) == ["x"]
     assert not file.healthy
+    await file.aclose()
+
+
+async def test_a_file_that_is_open_is_open_for_reading(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However late its thread begins: what is there then under that name is another file."""
+    connect = Place.connect
+
+    def connect_late(place: Place) -> sqlite3.Connection:
+        time.sleep(0.1)
+        return connect(place)
+
+    monkeypatch.setattr(Place, "connect", connect_late)
+    file = make_file(path)
+    await file.open()
+    await file.write(add("x"))
+    take_away(path, replaced=True)
+
+    assert await things(file) == ["x"]
     await file.aclose()
 
 
