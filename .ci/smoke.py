@@ -100,7 +100,7 @@ def command_without_its_extra() -> None:
     """Check that the command says what to install, and shows no traceback."""
     ended = command("--version")
     assert ended.returncode == 2, ended
-    assert "pip install 'wsupervisor[cli]'" in ended.stderr, ended
+    assert "pip install 'wsupervisor[cli,uvicorn]'" in ended.stderr, ended
     assert "Traceback" not in ended.stderr, ended
     print("wsupervisor: the command says what it needs")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.positions import Position
+from supervisor.bounds import check_number
 from supervisor.history.base import PAGE_RECORDS, Page, Record
 
 __all__ = ["HistorySlice", "KeptMessage", "check_bounds"]
@@ -84,8 +85,7 @@ def check_bounds(after: int, before: int | None, limit: int) -> None:
     Raises:
         ValueError: If a number is out of its bounds.
     """
-    offsets = (after, 0 if before is None else before)
-    if not 1 <= limit <= PAGE_RECORDS or not all(0 <= each < 2**63 for each in offsets):
-        raise ValueError(
-            f"limit is 1 to {PAGE_RECORDS}, and offsets are not negative, nor above 2**63 - 1"
-        )
+    check_number("after", after, 0)
+    if before is not None:
+        check_number("before", before, 0)
+    check_number("limit", limit, 1, PAGE_RECORDS)

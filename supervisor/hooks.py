@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from actors.interfaces import FaultReporter
@@ -41,6 +41,13 @@ class Hooks:
     on_leave: Callable[[Connection, Any], Awaitable[None] | None] | None = None
     on_close: Callable[[ClosedConnection], Awaitable[None] | None] | None = None
     on_offline: Callable[[ImportantMessage], Awaitable[None] | None] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be called, before the first call is lost in a log."""
+        for field in fields(self):
+            hook = getattr(self, field.name)
+            if hook is not None and not callable(hook):
+                raise TypeError(f"{field.name} is a function, or None, not {repr(hook)[:80]}")
 
 
 class HookCaller:

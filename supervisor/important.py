@@ -22,7 +22,7 @@ from supervisor.connection import Connection
 from supervisor.errors import InvalidPublication
 from supervisor.inbox.base import InboxMessage, InboxUser, has_inbox
 
-__all__ = ["ImportantMessage", "Letters", "inbox_user"]
+__all__ = ["ImportantMessage", "Letters", "check_ids", "inbox_user"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,18 @@ def inbox_user(user: Hashable) -> InboxUser:
             f"an inbox is that of a user who is a str or an int, not {type(user).__name__}"
         )
     return user
+
+
+def check_ids(ids: Iterable[object]) -> None:
+    """
+    Check that messages can have these ids.
+
+    Raises:
+        TypeError: If not.
+    """
+    for each in ids:
+        if not isinstance(each, str):
+            raise TypeError(f"the id of an important message is a str, not {repr(each)[:80]}")
 
 
 class Letters:

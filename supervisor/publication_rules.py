@@ -30,12 +30,13 @@ def check_append(idempotency_key: object, expect_offset: object) -> None:
         and _is_unicode(idempotency_key)
     ):
         was = (
-            f"{idempotency_key[:80]!r}"
+            f"{idempotency_key[:80]!r} ({len(idempotency_key)} characters)"
             if isinstance(idempotency_key, str)
             else f"{type(idempotency_key).__name__} {repr(idempotency_key)[:80]}"
         )
         raise InvalidPublication(
-            f"idempotency_key is a str of 1 to {MAX_IDEMPOTENCY_KEY} characters, not {was}"
+            f"idempotency_key is a str of 1 to {MAX_IDEMPOTENCY_KEY} characters that UTF-8 can "
+            f"express, not {was}"
         )
     if expect_offset is not None and (
         not isinstance(expect_offset, int) or isinstance(expect_offset, bool) or expect_offset < 0

@@ -191,11 +191,15 @@ class Settings(BaseSettings):
     @classmethod
     def _only_known_stores(cls, value: str) -> str:
         path = value.removeprefix("sqlite:///")
-        is_path = path.strip("/") and not path.endswith("/") and not set(path) & set("?#")
-        is_path = is_path and not path.startswith(":")  # SQLite's own words, such as :memory:
-        is_path = is_path and not has_control_characters(path)  # a line end that came along
-        if value == "memory://" or (path != value and is_path):
+        if value == "memory://":
             return value
+        if path != value and path.strip("/") and not path.endswith("/"):
+            if set(path) & set("?#"):  # parameters, for whoever knows them from other libraries
+                raise ValueError("the path of a SQLite file here has neither ? nor #")
+            if path.startswith(":"):
+                raise ValueError("SQLite's own words are no file; memory:// keeps all in memory")
+            if not has_control_characters(path):  # a line end that came along
+                return value
         if value.startswith(("redis://", "rediss://")):
             raise ValueError(f"redis comes with a later version; this one has {_STORES}")
         raise ValueError(f"must be {_STORES}")

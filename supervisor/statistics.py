@@ -33,7 +33,9 @@ class Statistics:
             when they are done with.
         behind: Memberships that are behind now, of rooms that keep their messages: their members
             read on from what is kept, at their own speed.
-        dropped: Messages lost since the start, by reason.
+        dropped: Messages that did not reach a mailbox or a socket since the start, by reason. Those of
+            rooms that keep them are not missing unless they were ``trimmed``, ``unencodable`` or never
+            kept: what waited for a connection that ended is read by who comes back.
         dropped_by_feed: The same, by the class of the room first: ``event``, ``status``, ``log``,
             ``alert``, and ``direct`` for what was sent to a connection without a room.
         refused: Connections refused since the start, by close code.

@@ -22,6 +22,7 @@ from actors.positions import Position
 from actors.publications import Publication
 from actors.receipts import Receipt
 from actors.replay import JoinReply
+from supervisor.bounds import check_number
 from supervisor.brokers.memory import MemoryBroker
 from supervisor.codecs.formats import Formats
 from supervisor.connection import ClosedConnection, Connection
@@ -30,7 +31,7 @@ from supervisor.feeds import Feeds
 from supervisor.history.base import PAGE_RECORDS
 from supervisor.history_slice import HistorySlice, check_bounds
 from supervisor.hooks import Hooks
-from supervisor.important import ImportantMessage, Letters, inbox_user
+from supervisor.important import ImportantMessage, Letters, check_ids, inbox_user
 from supervisor.nodes import Nodes
 from supervisor.policies import RoomPolicies
 from supervisor.publishing import Publisher
@@ -94,6 +95,11 @@ class Supervisor:
     ) -> None:
         if settings is not None and arguments:
             raise TypeError("pass a Settings object or settings by name, not both")
+        if settings is not None and not isinstance(settings, Settings):
+            raise TypeError(
+                f"settings is a Settings object, not {type(settings).__name__}; settings are given "
+                "by name: Supervisor(history=..., rooms=...)"
+            )
         self.settings = settings if settings is not None else Settings(**arguments)
         self.state = SupervisorState.NEW
         self.formats = Formats()
@@ -191,8 +197,8 @@ class Supervisor:
             rooms: To join. A name has 1 to 255 characters, no control characters, and no ``$`` first.
             user: Whoever it belongs to: ``send_to_user`` and ``kick`` find it by this.
             since: The client has everything up to this position, and gets what came after it: a
-                position, ``"EPOCH:OFFSET"``, or one of these for each room, by its name. Without it
-                the client begins where the policy of the room says.
+                position, ``"EPOCH:OFFSET"``, or one of these for each room, by its name, which is one of
+                ``rooms``. Without it the client begins where the policy of the room says.
             tail: The client begins with so many of the newest messages of each log room; does not
                 count where there is a ``since``.
             envelope: Whether messages are in envelopes, which say room and position; see
@@ -465,8 +471,11 @@ class Supervisor:
 
         Raises:
             StoreUnavailable: If the inbox cannot be written.
+            InvalidPublication: If ``user`` cannot have an inbox.
+            TypeError: If an id is no ``str``.
         """
         owner = inbox_user(user)
+        check_ids(ids)
         await self.open_stores()
         settled = await self._stores.inbox.acknowledge(owner, ids)
         for node in self._nodes:
@@ -477,20 +486,33 @@ class Supervisor:
         """
         Return the important messages of ``user`` that nobody has acknowledged, oldest first.
 
+        Args:
+            user: Whose they are.
+            limit: Most messages; from 1.
+
         Raises:
+            ValueError: If ``limit`` is out of its bounds.
             StoreUnavailable: If the inbox cannot be read.
+            InvalidPublication: If ``user`` cannot have an inbox.
         """
+        owner = inbox_user(user)
+        check_number("limit", limit, 1)
         await self.open_stores()
-        found = await self._stores.inbox.pending(inbox_user(user), now=time.time(), limit=limit)
+        found = await self._stores.inbox.pending(owner, now=time.time(), limit=limit)
         return [ImportantMessage.of(message) for message in found]
 
     async def dead_letters(self, *, limit: int = 100) -> list[ImportantMessage]:
         """
         Return important messages that were given up, the newest first; 1,000 of them are kept.
 
+        Args:
+            limit: Most messages; from 1.
+
         Raises:
+            ValueError: If ``limit`` is out of its bounds.
             StoreUnavailable: If the inbox cannot be read.
         """
+        check_number("limit", limit, 1)
         await self.open_stores()
         return [ImportantMessage.of(each) for each in await self._stores.inbox.dead(limit=limit)]
 

@@ -22,7 +22,7 @@ def main() -> int:
     if missing:
         print(  # noqa: T201 - click, which would do this, may be what is missing
             f"wsupervisor: the command line needs {' and '.join(missing)}: "
-            "pip install 'wsupervisor[cli]'",
+            "pip install 'wsupervisor[cli,uvicorn]', or '.[cli,uvicorn]' in a checkout",
             file=sys.stderr,
         )
         return MISSING

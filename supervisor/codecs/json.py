@@ -39,7 +39,8 @@ class JsonCodec(Encoder):
         except (TypeError, ValueError, RecursionError) as error:
             raise UnserialisableData(
                 f"cannot send {type(data).__name__} as JSON: {error}; allowed are str and bytes "
-                "as they are, and whatever json.dumps or pydantic can turn into JSON"
+                "as they are, and whatever json.dumps or pydantic can turn into JSON, which has "
+                "neither NaN nor infinities"
             ) from error
         return Frame(text, encoded=True)
 

@@ -220,9 +220,7 @@ class SqliteInbox:
         with (
             contextlib.suppress(sqlite3.Error, StoreFull),
             contextlib.closing(
-                sqlite3.connect(
-                    f"{self._file.path.resolve().as_uri()}?mode=ro", uri=True, timeout=1.0
-                )
+                sqlite3.connect(f"{self._file.path.as_uri()}?mode=ro", uri=True, timeout=1.0)
             ) as connection,
         ):
             for room, user in read_all_subscriptions(connection):

@@ -13,6 +13,7 @@ from typing import TypeVar
 from actors.exits import CloseCode
 from actors.positions import Position
 from actors.replay import Replay
+from supervisor.bounds import LARGEST
 from supervisor.errors import ConnectionRefused, InvalidRoomName
 from supervisor.policies import RoomPolicies
 from supervisor.room_names import room_name
@@ -26,8 +27,6 @@ Tail = int | str
 """A number of messages, or its digits from a client; empty if it gives none."""
 
 T = TypeVar("T")
-
-_MAX_OFFSET = 2**63 - 1
 
 
 def parse_position(text: str) -> Position:
@@ -68,26 +67,32 @@ def begin_in(
     """
     Return where to begin in those of ``rooms`` for which that is said; ``since`` before ``tail``.
 
+    What is said is checked for rooms, too, that have no use for it, because they keep nothing.
+
     Raises:
         ConnectionRefused: With 3501, if the words of a client say nothing.
-        TypeError: If one position is given for several rooms that keep messages; where it comes from
-            a client, that is refused.
+        TypeError: If one position is given for several rooms that keep messages, or anything for a
+            room that is none of ``rooms``; where it comes from a client, that is refused. And if it
+            is neither a position nor a number.
         ValueError: If an offset or a number is negative.
     """
+    rooms = list(rooms)
     keeping = [room for room in rooms if policies.resolve(room).keeps]
-    begins: dict[str, Replay] = {}
     logs = [room for room in keeping if policies.resolve(room).feed == "log"]
-    counts: list[tuple[str, Tail]] = _by_room(tail, logs)
-    for room, count in counts:
-        begins[room] = Replay(tail=_tail(count))
+    begins: dict[str, Replay] = {}
+    counts: dict[str, Tail] = _by_room("tail", tail, rooms)
+    for room, count in counts.items():
+        replay = Replay(tail=_tail(count))
+        if room in logs:
+            begins[room] = replay
     if _is_given(since) and not isinstance(since, Mapping) and len(keeping) > 1:
         text = f"a position is one of a single room, and {len(keeping)} of these keep messages"
-        if isinstance(since, str):  # which a client may have made up
-            raise ConnectionRefused(CloseCode.BAD_REQUEST, f"since: {text}", 400)
-        raise TypeError(f"{text}: since={{{keeping[0]!r}: ...}}")
-    positions: list[tuple[str, Since]] = _by_room(since, keeping)
-    for room, position in positions:
-        begins[room] = Replay(since=_position(position))
+        raise _wrong("since", since, text, f"{text}: since={{{keeping[0]!r}: ...}}")
+    positions: dict[str, Since] = _by_room("since", since, rooms)
+    for room, position in positions.items():
+        replay = Replay(since=_position(position))
+        if room in keeping:
+            begins[room] = replay
     return begins
 
 
@@ -96,17 +101,34 @@ def _is_given(value: object) -> bool:
     return value is not None and value != ""
 
 
-def _by_room(value: T | Mapping[str, T] | None, rooms: list[str]) -> list[tuple[str, T]]:
+def _by_room(name: str, value: T | Mapping[str, T] | None, rooms: list[str]) -> dict[str, T]:
+    """Return what is said of each of ``rooms`` of which anything is."""
     if value is None or not _is_given(value):
-        return []
-    if isinstance(value, Mapping):
-        return [(room, value[room]) for room in rooms if _is_given(value.get(room))]
-    return [(room, value) for room in rooms]
+        return {}
+    if not isinstance(value, Mapping):
+        return dict.fromkeys(rooms, value)
+    given = {room: said for room, said in value.items() if _is_given(said)}
+    for room, said in given.items():
+        if room not in rooms:
+            text = f"{str(room)[:80]!r} is none of the rooms that are joined"
+            raise _wrong(name, said, text, f"{name}: {text}: {', '.join(rooms) or 'none'}")
+    return given
+
+
+def _wrong(name: str, said: object, refusal: str, mistake: str) -> Exception:
+    """Return the error for ``said``: a refusal of a client that may have made it up, or a mistake."""
+    if isinstance(said, str):
+        return ConnectionRefused(CloseCode.BAD_REQUEST, f"{name}: {refusal}", 400)
+    return TypeError(mistake)
 
 
 def _position(since: Since) -> Position:
     if not isinstance(since, str):
-        return Position(*since)
+        if isinstance(since, tuple) and [type(part) for part in since] == [str, int]:
+            return Position(*since)
+        raise TypeError(
+            f"since: a Position, (epoch, offset) or 'EPOCH:OFFSET', not {_short(since)}"
+        )
     try:
         return parse_position(since)
     except ValueError as error:
@@ -115,6 +137,8 @@ def _position(since: Since) -> Position:
 
 def _tail(tail: Tail) -> int:
     if not isinstance(tail, str):
+        if not isinstance(tail, int) or isinstance(tail, bool):
+            raise TypeError(f"tail: a number of messages, an int, not {_short(tail)}")
         return tail
     count = _number(tail)
     if count is None:
@@ -123,8 +147,12 @@ def _tail(tail: Tail) -> int:
     return count
 
 
+def _short(value: object) -> str:
+    return repr(value)[:80]
+
+
 def _number(digits: str) -> int | None:
     if not (digits.isascii() and digits.isdecimal() and len(digits) <= 19):
         return None
     number = int(digits)
-    return number if number <= _MAX_OFFSET else None
+    return number if number <= LARGEST else None

@@ -65,6 +65,8 @@ class Session:
         tail: Tail | Mapping[str, Tail] | None = None,
         envelope: bool = False,
     ) -> None:
+        if not isinstance(user, Hashable):  # found by it among the connections
+            raise TypeError(f"user is hashable, such as a str or an int, not {repr(user)[:80]}")
         self._supervisor = supervisor
         self._formats = supervisor.formats
         self._websocket = websocket

@@ -89,8 +89,9 @@ class SqliteFile(Generic[J]):
         capacity_bytes: int = CAPACITY_BYTES,
         deadline: float = DEADLINE,
     ) -> None:
-        self.path = path
-        path = path.resolve()  # behind a link, the log and the lock are beside the file itself
+        self.path = path = (
+            path.resolve()
+        )  # behind a link, the log and the lock are beside the file itself
         self._prepare = prepare
         self._finish = finish
         self._deadline = deadline

@@ -375,11 +375,10 @@ def test_run_is_started_and_explained(server: Server, browser: Chromium) -> None
     tab.wait("location.hash.startsWith('#run=1-')")
 
     states = "[...document.querySelectorAll('.step-state')].map((each) => each.textContent)"
-    failed, skipped = tab.evaluate(states)
+    tab.wait(f"{states}.length === 2 && {states}[1] === 'Skipped'")
+    failed, _ = tab.evaluate(states)
     assert failed.startswith("Failed")
-    assert skipped == "Skipped"
-    detail = tab.evaluate("document.querySelector('#run-detail').textContent")
-    assert detail == "stumble: exit code 1"
+    tab.wait("document.querySelector('#run-detail').textContent === 'stumble: exit code 1'")
     tab.wait("document.querySelector('#log').textContent.includes('it broke')")
     assert tab.problems == []
 

@@ -69,7 +69,7 @@ def test_a_missing_extra_is_named(
     assert status == 2
     said = capsys.readouterr().err
     assert said.startswith(f"wsupervisor: the command line needs {missing}: ")
-    assert "pip install 'wsupervisor[cli]'" in said
+    assert "pip install 'wsupervisor[cli,uvicorn]'" in said
 
 
 # serve

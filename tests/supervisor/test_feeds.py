@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,7 @@ async def test_a_client_resumes_with_its_own_words(supervisor: Supervisor, peer:
         ("log:a", {"tail": "99"}, 0),
         ("log:a", {"tail": "0"}, 4),
         ("log:a", {"since": ":0"}, 0),
-        ("log:a", {"tail": {"log:a": "1", "other": 2}}, 3),
+        ("log:a", {"tail": {"log:a": "1"}}, 3),
         ("log:a", {"since": "", "tail": ""}, 0),
         ("log:a", {"since": "", "tail": "1"}, 3),
         ("log:a", {"since": {"log:a": ""}, "tail": {"log:a": ""}}, 0),
@@ -172,6 +173,8 @@ async def test_a_session_begins_where_it_says_or_else_the_policy(
         {"tail": "many"},
         {"tail": "1.5"},
         {"tail": {"log:a": "many"}},
+        {"since": {"a": "e:1"}},  # of a room that is not joined
+        {"tail": {"a": "1"}},
     ],
 )
 async def test_words_that_say_nothing_are_refused(
@@ -186,6 +189,42 @@ async def test_words_that_say_nothing_are_refused(
     assert refused.status == 400
     assert closed.closed is not None
     assert closed.closed[0] == 3501
+
+
+@pytest.mark.parametrize("arguments", [{"since": "nonsense"}, {"tail": "many"}])
+async def test_words_are_checked_where_nothing_is_kept_too(
+    supervisor: Supervisor, peer: NewPeer, arguments: dict[str, Any]
+) -> None:
+    """So that a client's mistake shows before the room keeps anything."""
+    refused = peer().open(bare_app(endpoint(supervisor, rooms=["event"], **arguments)))
+    await refused.end()
+
+    assert refused.status == 400
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"since": 5}, "since: a Position, .*, not 5$"),
+        ({"since": ("e",)}, r"not \('e',\)$"),
+        ({"since": b"e:1"}, "not b'e:1'$"),
+        ({"since": ("e", True)}, r"not \('e', True\)$"),
+        ({"since": {"a": ("e", 1)}}, "since: 'a' is none of the rooms that are joined: log:a$"),
+        ({"tail": 1.5}, "tail: a number of messages, an int, not 1.5$"),
+        ({"tail": True}, "not True$"),
+        ({"tail": {"a": 1}}, "tail: 'a' is none of the rooms that are joined: log:a$"),
+    ],
+)
+async def test_what_is_no_place_at_all_is_a_mistake(
+    supervisor: Supervisor, peer: NewPeer, arguments: dict[str, Any], text: str
+) -> None:
+    """Of the application, no words of a client: the error says what there may be."""
+    client = peer().open(bare_app(endpoint(supervisor, rooms=["log:a"], **arguments)))
+
+    error = await client.end()
+
+    assert isinstance(error, TypeError)
+    assert re.search(text, str(error))
 
 
 async def test_several_rooms_have_several_places(supervisor: Supervisor, peer: NewPeer) -> None:
@@ -429,10 +468,26 @@ async def test_history_is_read_in_pages(supervisor: Supervisor) -> None:
     assert (page.position.offset, page.lost, page.ended) == (4, 0, False)
     assert [(each.offset, each.data) for each in newest.messages] == [(4, None)]
     assert (nothing.messages, nothing.position.offset) == ([], 0)
-    wrong: list[dict[str, Any]] = [{"limit": 0}, {"limit": 301}, {"after": -1}, {"before": -1}]
-    for arguments in wrong:
-        with pytest.raises(ValueError, match="offsets are not negative"):
-            await supervisor.read_history("log:a", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"limit": 0}, "^limit is an int from 1 to 300, not 0$"),
+        ({"limit": 301}, "^limit .*, not 301$"),
+        ({"limit": True}, "^limit .*, not True$"),
+        ({"after": -1}, r"^after is an int from 0 to 2\*\*63 - 1, not -1$"),
+        ({"after": "3"}, "^after .*, not '3'$"),
+        ({"after": 1 << 63}, "^after .*, not 9223372036854775808$"),
+        ({"before": -1}, "^before is an int .*, not -1$"),
+    ],
+)
+async def test_what_is_read_has_bounds(
+    supervisor: Supervisor, arguments: dict[str, Any], text: str
+) -> None:
+    """The error names the argument."""
+    with pytest.raises(ValueError, match=text):
+        await supervisor.read_history("log:a", **arguments)
 
 
 async def test_a_removed_history_is_another_epoch(supervisor: Supervisor, peer: NewPeer) -> None:

@@ -47,6 +47,15 @@ async def test_hooks_are_called_once_each_in_order(supervise: Supervise, peer: N
     assert told[6:] == [("close", number, 4001)]
 
 
+@pytest.mark.parametrize("name", ["on_join", "on_leave", "on_close", "on_offline"])
+def test_a_hook_can_be_called(name: str) -> None:
+    """One that cannot is refused at once, by its name, not logged with each of its calls."""
+    arguments: dict[str, Any] = {name: 5}
+
+    with pytest.raises(TypeError, match=f"^{name} is a function, or None, not 5$"):
+        Supervisor(**arguments)
+
+
 async def test_coroutine_hooks_are_awaited(supervise: Supervise, peer: NewPeer) -> None:
     """As jobs of their own, which hold nobody up."""
     told: list[str] = []

@@ -359,6 +359,21 @@ async def test_arguments_that_do_not_belong_together_are_refused(
         await supervisor.send_to_user("ann", "x", **arguments)
 
 
+@pytest.mark.parametrize("limit", [0, -1, 2.5, "x", None, True, 1 << 63])
+async def test_a_list_of_messages_has_bounds(supervisor: Supervisor, limit: Any) -> None:
+    """Whatever the store would make of the number."""
+    for listed in (supervisor.pending("ann", limit=limit), supervisor.dead_letters(limit=limit)):
+        with pytest.raises(ValueError, match=r"^limit is an int from 1 to 2\*\*63 - 1, not "):
+            await listed
+
+
+@pytest.mark.parametrize("id", [5, None, b"id", ["id"]])
+async def test_an_id_is_text(supervisor: Supervisor, id: Any) -> None:
+    """Of one that is not, no store hears."""
+    with pytest.raises(TypeError, match=r"^the id of an important message is a str, not "):
+        await supervisor.acknowledge("ann", "nothing", id)
+
+
 async def test_a_flag_is_not_the_user_one(supervisor: Supervisor, peer: NewPeer) -> None:
     """Which Python takes for 1: it is given nothing, and can acknowledge nothing."""
     await supervisor.send_to_user(1, "x", important=True)

@@ -129,6 +129,14 @@ async def test_limits_hold_for_sockets_that_are_being_accepted(
             assert isinstance(await client.end(), ConnectionRefused)
 
 
+async def test_a_user_has_to_be_hashable(supervise: Supervise, peer: NewPeer) -> None:
+    """Connections are found by it: the error says so, and the socket is not accepted."""
+    error = await peer().open(bare_app(endpoint(supervise(), user=["ann"]))).end()
+
+    assert isinstance(error, TypeError)
+    assert str(error) == "user is hashable, such as a str or an int, not ['ann']"
+
+
 async def test_a_failed_accept_gives_its_place_back(supervise: Supervise, peer: NewPeer) -> None:
     """Also when the endpoint is cancelled, and when the user cannot be one."""
     supervisor = supervise(max_connections=1, accept_timeout=1.0)
@@ -140,7 +148,7 @@ async def test_a_failed_accept_gives_its_place_back(supervise: Supervise, peer: 
     slow = peer()
     slow.stalled = True
     assert isinstance(await slow.open(bare_app(endpoint(supervisor))).end(), SessionEnded)
-    unhashable = peer().open(bare_app(endpoint(supervisor, user=["ann"])))
+    unhashable = peer().open(bare_app(endpoint(supervisor, user=("ann", []))))
     assert isinstance(await unhashable.end(), TypeError)
 
     await enter(supervisor, peer())

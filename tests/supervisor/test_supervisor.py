@@ -53,6 +53,13 @@ def test_settings_come_as_an_object_or_by_name() -> None:
         Supervisor(settings, max_connections=8)
 
 
+@pytest.mark.parametrize("wrong", ["sqlite:///feeds.db", {"history": "memory://"}])
+def test_what_are_no_settings_is_explained(wrong: Any) -> None:
+    """To pass a URL, or a table, is a natural mistake."""
+    with pytest.raises(TypeError, match=r"settings is a Settings object, not .* by name"):
+        Supervisor(wrong)
+
+
 @EVERY_SEND
 async def test_sending_before_the_start_is_refused_by_name(
     supervise: Supervise, send: Callable[[Supervisor], Any]

@@ -53,6 +53,16 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def advice(error: OSError, port: int) -> str:
+    """Return what to do about a port that cannot be opened."""
+    if error.errno == errno.EADDRINUSE:
+        other = min(port + 1, 65_535)
+        return f"stop what listens there, or try --port {other} (with make: make run PORT={other})"
+    if error.errno == errno.EACCES:
+        return "take a port from 1024 on, such as --port 8000 (with make: make run PORT=8000)"
+    return "--host must be an address of this machine, such as 127.0.0.1"
+
+
 def fail(message: str) -> NoReturn:
     """End the program with one line that says what to do."""
     sys.stderr.write(f"pipeline example: {message}\n")
@@ -110,12 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         listener = listen(options.host, int(options.port))
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            hint = f"stop what listens there, or try --port {min(int(options.port) + 1, 65_535)}"
-        elif error.errno == errno.EACCES:
-            hint = "take a port from 1024 on, such as --port 8000"
-        else:
-            hint = "--host must be an address of this machine, such as 127.0.0.1"
+        hint = advice(error, int(options.port))
         fail(f"cannot listen on {options.host}:{options.port}: {error.strerror}; {hint}")
 
     # Listening to other machines, it cannot know its names. There is no log-in: see README.md.
