@@ -4,7 +4,7 @@ The history that is kept in the memory of the process, and is gone with it.
 The default store of a supervisor, and what others fall back to. Nothing waits: an append is done
 when it returns, without suspension. What the bounds of a room cost is dropped at its next append
 or read, and a few other rooms are looked after on the way, so that forgotten ones go, too. How the
-records of a room lie is said in :mod:`supervisor.history.room`.
+records of a room lie is said in :mod:`supervisor.history.ring`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-One room in memory, its ring of records and what goes of it: for :mod:`supervisor.history.memory`.
+One room in memory, and which of its records go: for :mod:`supervisor.history.memory`.
 
 Knows no other room, no lock and no clock: whoever calls says what time it is.
 """
@@ -11,25 +11,15 @@ import math
 import secrets
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import cast
 
 from actors.positions import Position
-from supervisor.history.base import (
-    IDEMPOTENCY_PERIOD,
-    PAGE_BYTES,
-    PAGE_RECORDS,
-    Entry,
-    Record,
-    Retention,
-    RoomState,
-)
-from supervisor.history.lines import Lines
+from supervisor.history.base import IDEMPOTENCY_PERIOD, Entry, Retention, RoomState
+from supervisor.history.ring import ENCODED, REMOVED, Ring
 
 __all__ = ["Room"]
 
-_SPARSE = 64
-"""Places that may be empty before a list is made dense again."""
+_STALE = 64
+"""Things that may be noted of records that went, before a heap is made anew."""
 
 _SHARE = 256
 """A log that is full loses this part of its records or bytes at once, rounded down."""
@@ -40,49 +30,31 @@ _BLOCK = 64
 _FEW = 8
 """Lines up to which they are dropped one by one."""
 
-ENCODED, REMOVED = 1, 2
-"""What is remembered of a record in one byte."""
 
-
-class Room:
+class Room(Ring):
     """
-    The records of one room, in lists side by side: none of them is an object of its own.
+    The records of one room, and what is to be known of them to keep no more than is wanted.
 
-    A ring may keep millions, and the garbage collector would look at every object among them, each
-    time that it looks at all, and come the sooner the more are made. Few records have a key or
-    expire: those are in ``named``, by their offsets.
-
-    ``payloads`` have holes where one was replaced or has expired; ``head`` is the first place that
-    has none. The other lists never have holes, so that places are found by bisection of the
-    ``offsets``. No value is before the offset ``oldest``: whoever looks for the oldest one passes
-    each tombstone once.
+    No value is before the offset ``oldest``: whoever looks for the oldest one passes each tombstone
+    once.
     """
 
     __slots__ = (
         "age",
         "buried",
-        "count",
         "due",
         "ended",
         "epoch",
         "expiries",
-        "flags",
         "forgotten",
-        "head",
         "keys",
         "largest",
         "lost",
         "most",
         "name",
-        "named",
-        "offsets",
         "oldest",
-        "payloads",
         "recent",
         "retention",
-        "size",
-        "sizes",
-        "times",
         "tombs",
         "tombstones",
         "top",
@@ -90,6 +62,7 @@ class Room:
     )
 
     def __init__(self, name: str, retention: Retention, now: float) -> None:
+        super().__init__()
         self.name = name
         self.epoch = secrets.token_hex(8)
         self._follow(retention)
@@ -98,17 +71,8 @@ class Room:
         self.ended = False
         self.forgotten = False
         self.touched = now  # when the newest record came: the time of records never decreases
-        self.count = 0
-        self.tombs = 0  # of them tombstones
-        self.size = 0
-        self.head = 0
+        self.tombs = 0  # of the records tombstones
         self.oldest = 0
-        self.offsets: list[int] = []
-        self.times: list[float] = []
-        self.payloads: list[str | bytes | None] = []
-        self.flags = bytearray()
-        self.sizes: list[int] = []
-        self.named: dict[int, tuple[str | None, float | None]] = {}  # key and expiry
         self.keys: dict[str, int] = {}  # offset of the newest record; in a compacted room only
         # Heaps of times and offsets; those of records that went stay a while.
         self.expiries: list[tuple[float, int]] = []
@@ -283,10 +247,6 @@ class Room:
             self.lost = max(self.lost, lost)
             self._skip_holes(place)
 
-    def _are_lines(self) -> bool:
-        """Whether there are no holes, and no record has a key or an expiry."""
-        return not self.named and len(self.payloads) - self.head == self.count
-
     def _lose_at_once(self, most: float, largest: float, now: float) -> None:
         """Drop lines, in slices."""
         head, sizes, age = self.head, self.sizes, self.age
@@ -306,6 +266,14 @@ class Room:
             self.size = size
             self.lost = max(self.lost, self.offsets[place - 1])
             self._skip_holes(place)
+
+    def _drop(self, place: int) -> None:
+        """Make a hole of a record."""
+        self.payloads[place] = None
+        self.count -= 1
+        self.size -= self.sizes[place]
+        self._forget_name(place)
+        self._skip_holes(self.head)
 
     def _forget_name(self, place: int) -> None:
         """Forget the key of a record that goes."""
@@ -354,65 +322,6 @@ class Room:
         self.lost = max(self.lost, offset)
         self._drop(place)
 
-    def page(
-        self, after: int, before: int | None, limit: int, size: int, *, reverse: bool
-    ) -> tuple[Sequence[Record], bool]:
-        """Return the records of a page, and whether there are more of that range."""
-        limit = min(limit, PAGE_RECORDS)
-        size = min(size, PAGE_BYTES)
-        start = bisect_right(self.offsets, after, self.head)
-        stop = len(self.offsets)
-        if before is not None:
-            stop = bisect_left(self.offsets, before, start)
-        if self._are_lines() and not reverse:
-            end = start + self._fitting(start, min(stop, start + limit), size)
-            lines = self._lines(start, end)
-            if lines is not None:
-                return lines, end < stop
-        places: list[int] = []
-        more = False
-        payloads, sizes = self.payloads, self.sizes
-        for place in range(stop - 1, start - 1, -1) if reverse else range(start, stop):
-            if payloads[place] is None:
-                continue
-            size -= sizes[place]
-            if len(places) >= limit or (size < 0 and places):
-                more = True
-                break
-            places.append(place)
-        return [self._record(place) for place in places], more
-
-    def _fitting(self, start: int, stop: int, size: int) -> int:
-        """Return how many lines from ``start`` on have a place in a page: at least one, if any."""
-        sizes = self.sizes[start:stop]
-        if sum(sizes) > size:
-            for count, each in enumerate(sizes):
-                size -= each
-                if size < 0 and count:
-                    return count
-        return len(sizes)
-
-    def _lines(self, start: int, stop: int) -> Lines | None:
-        """Return the lines in these places, if they are of one kind."""
-        payloads, flags = self.payloads[start:stop], self.flags[start:stop]
-        if not payloads or flags[0] & ~ENCODED or flags.count(flags[0]) < len(flags):
-            return None
-        encoded = flags[0] == ENCODED
-        return Lines(
-            self.offsets[start:stop],
-            self.times[start:stop],
-            cast("list[str | bytes]", payloads),
-            encoded=encoded,
-        )
-
-    def _record(self, place: int) -> Record:
-        payload = self.payloads[place]
-        assert payload is not None
-        offset, flags = self.offsets[place], self.flags[place]
-        key, expires = self.named.get(offset, (None, None))
-        encoded, removed = flags & ENCODED != 0, flags & REMOVED != 0
-        return Record(offset, self.times[place], payload, encoded, key, removed, expires)
-
     def state(self) -> RoomState:
         """Return where the room stands."""
         top = Position(self.epoch, self.top)
@@ -427,7 +336,7 @@ class Room:
 
     def _note(self, heap: list[tuple[float, int]], when: float, offset: int) -> None:
         """Remember when something happens to a record; one thing in each heap."""
-        if len(heap) > 2 * self.count + _SPARSE:
+        if len(heap) > 2 * self.count + _STALE:
             heap[:] = [noted for noted in heap if self._place(noted[1]) is not None]
             heapq.heapify(heap)
         heapq.heappush(heap, (when, offset))
@@ -437,46 +346,6 @@ class Room:
         self.tombs += 1
         self._note(self.tombstones, since, offset)
         self._note(self.buried, offset, offset)
-
-    def _place(self, offset: int) -> int | None:
-        """Return where the record is; None if it is no longer kept."""
-        place = bisect_left(self.offsets, offset, self.head)
-        if (
-            place < len(self.offsets)
-            and self.offsets[place] == offset
-            and self.payloads[place] is not None
-        ):
-            return place
-        return None
-
-    def _drop(self, place: int) -> None:
-        """Make a hole of a record."""
-        self.payloads[place] = None
-        self.count -= 1
-        self.size -= self.sizes[place]
-        self._forget_name(place)
-        self._skip_holes(self.head)
-
-    def _skip_holes(self, head: int) -> None:
-        """Move the head on to a record, and be dense again where there are more holes than those."""
-        payloads = self.payloads
-        length = len(payloads)
-        while head < length and payloads[head] is None:
-            head += 1
-        self.head = head
-        count = self.count
-        if length > 2 * count + _SPARSE:
-            if length - head == count:
-                del payloads[:head], self.offsets[:head], self.times[:head]
-                del self.flags[:head], self.sizes[:head]
-            else:
-                kept = [place for place, payload in enumerate(payloads) if payload is not None]
-                self.offsets = [self.offsets[place] for place in kept]
-                self.times = [self.times[place] for place in kept]
-                self.flags = bytearray([self.flags[place] for place in kept])
-                self.sizes = [self.sizes[place] for place in kept]
-                payloads[:] = [payloads[place] for place in kept]
-            self.head = 0
 
     def _forget_tombstones(self, now: float) -> None:
         tombstones = self.tombstones
