@@ -43,7 +43,8 @@ from supervisor.losses import Losses
 from supervisor.neighbours import Neighbours
 from supervisor.redelivery import RedeliveryRules
 from supervisor.registry import Registry
-from supervisor.rooms import Rooms, user_room
+from supervisor.room_names import user_room
+from supervisor.rooms import Rooms
 from supervisor.server_signals import served_by_uvicorn, when_uvicorn_stops
 from supervisor.settings import Settings
 from supervisor.telemetry.logging import event_logger

@@ -30,48 +30,25 @@ from actors.replay import JoinReply, Replay
 from actors.room import RoomActor
 from actors.runtime import Runtime
 from supervisor.connection import Connection
-from supervisor.errors import InvalidPublication, JoinRefused, NotAMember, StoreUnavailable
+from supervisor.errors import JoinRefused, NotAMember, StoreUnavailable
 from supervisor.feeds import Feeds
 from supervisor.hooks import HookCaller
-from supervisor.important import inbox_user
 from supervisor.losses import Losses
 from supervisor.neighbours import Neighbours
 from supervisor.policies import RoomPolicy
 from supervisor.registry import Registry
 from supervisor.restart import RestartWindow
+from supervisor.room_names import EVERYONE, user_room
 from supervisor.settings import Settings
+from supervisor.subscriptions import Subscriptions
 from supervisor.telemetry.logging import event_logger
 from supervisor.telemetry.quiet import LOG_PERIOD
 
-__all__ = ["EVERYONE", "Room", "Rooms", "user_room"]
+__all__ = ["Room", "Rooms"]
 
-
-@dataclass(frozen=True, slots=True, repr=False)
-class _OwnRoom:
-    """
-    The name of a room that is not the application's.
-
-    Nothing that an application calls a room is equal to it, so nobody gets in by a name: rooms
-    are often named by whoever connects.
-    """
-
-    kind: str
-    key: Hashable = ""
-
-    def __repr__(self) -> str:
-        return f"${self.kind}:{self.key}" if self.key != "" else f"${self.kind}"
-
-
-EVERYONE: Hashable = _OwnRoom("everyone")
-"""The room that every connection is in: a broadcast is a publication there."""
 
 FAILED_ROOMS = 100
 """Rooms remembered as given up, at most."""
-
-
-def user_room(user: Hashable) -> Hashable:
-    """Return the room that every connection of ``user`` is in."""
-    return _OwnRoom("user", user)
 
 
 @dataclass(slots=True)
@@ -124,7 +101,7 @@ class Rooms:
         losses: Losses,
     ) -> None:
         self._feeds = feeds
-        self._neighbours = neighbours
+        self._subscriptions = Subscriptions(feeds.inbox, registry, neighbours, runtime)
         self._on_member = on_member  # told of a user's connection, and whether it is in it now
         self.failed: deque[Hashable] = deque(maxlen=FAILED_ROOMS)
         self.losses = losses
@@ -218,50 +195,18 @@ class Rooms:
         subscribed = False
         try:
             if self._feeds.policies.resolve(name).feed == "alert":
-                subscribed = await self._subscribe(connection, name)
+                subscribed = await self._subscriptions.add(connection, name)
             return await self._ask_to_join(connection, name, replay, internal=False)
         except BaseException as error:
             names.pop(name, None)
             self.tell_leave(connection, name)  # it waits behind the join, if that waits
             if isinstance(error, RoomFull):
                 if subscribed:
-                    self._unsubscribe(connection, str(name))
+                    self._subscriptions.remove(connection, name)
                 raise JoinRefused(CloseCode.ROOM_LIMIT, str(error)) from error
             if isinstance(error, StoreUnavailable):
                 raise JoinRefused(CloseCode.ROOM_FAILED, f"room {name} cannot be read") from error
             raise
-
-    async def _subscribe(self, connection: Connection, name: Hashable) -> bool:
-        """
-        Have what is published to an alert room put into the inbox of the user, from now on.
-
-        Returns:
-            Whether that is new.
-        """
-        assert isinstance(name, str)  # no other room has a policy
-        if connection.user is None:
-            raise JoinRefused(
-                CloseCode.PERMISSION_DENIED,
-                f"room {name} is of the class alert, for users only: the session has no user=",
-            )
-        try:
-            user = inbox_user(connection.user)
-        except InvalidPublication as error:
-            raise JoinRefused(CloseCode.PERMISSION_DENIED, str(error)) from error
-        return await self._feeds.inbox.subscribe(name, user)
-
-    def _unsubscribe(self, connection: Connection, name: str) -> None:
-        """Undo that, unless the user is in the room, with another connection or again."""
-        user = connection.user
-        if user is None:
-            return
-
-        async def unsubscribe() -> None:
-            here = any(name in each.room_names for each in self._registry.of_user(user))
-            if not here and not self._neighbours.in_room(user, name):
-                await self._feeds.inbox.unsubscribe(name, inbox_user(user))
-
-        self._runtime.run(unsubscribe(), name="unsubscribe")
 
     async def join_internal(self, connection: Connection) -> None:
         """
@@ -317,8 +262,8 @@ class Rooms:
             raise NotAMember(f"connection {connection.id} is not in room {name!r}")
         del connection.room_names[name]
         self.tell_leave(connection, name)
-        if isinstance(name, str) and self._feeds.policies.resolve(name).feed == "alert":
-            self._unsubscribe(connection, name)
+        if self._feeds.policies.resolve(name).feed == "alert":
+            self._subscriptions.remove(connection, name)
 
     def leave_all(self, connection: Connection) -> None:
         """End every membership of a connection that was reaped."""

@@ -35,8 +35,7 @@ from supervisor.important import ImportantMessage, Letters, check_ids, inbox_use
 from supervisor.nodes import Nodes
 from supervisor.policies import RoomPolicies
 from supervisor.publishing import Publisher
-from supervisor.room_names import room_name
-from supervisor.rooms import EVERYONE, user_room
+from supervisor.room_names import EVERYONE, room_name, user_room
 from supervisor.server_check import warn_about_server
 from supervisor.sessions.begin import Since, Tail, begin_in
 from supervisor.sessions.plain import Session

@@ -30,7 +30,7 @@ from supervisor.integrations.loopless import Loopless
 from supervisor.integrations.views import RoomsView, SocketListView
 from supervisor.node import Node
 from supervisor.origins import origin_allowed
-from supervisor.rooms import EVERYONE, user_room
+from supervisor.room_names import EVERYONE, user_room
 from supervisor.supervisor import Supervisor
 from supervisor.telemetry.logging import event_logger
 

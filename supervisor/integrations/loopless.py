@@ -15,7 +15,7 @@ from actors.exits import CloseCode, Ending, ExitReason
 from supervisor import sockets
 from supervisor.connection import Connection
 from supervisor.node import Node
-from supervisor.rooms import EVERYONE, user_room
+from supervisor.room_names import EVERYONE, user_room
 from supervisor.supervisor import Supervisor
 from supervisor.transports.stub import can_send
 
