@@ -18,6 +18,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from actors.errors import HistoryIncomplete
 from actors.exits import CloseCode, Ending, ExitReason
 from actors.interfaces import HistoryPage, Member
 from actors.messages import Chunk, Frame, Join
@@ -237,12 +238,12 @@ class Cursor(Generic[M]):
         """Begin anew in another sequence: the place that it had says nothing any more."""
         self._stop_reading()
         self.stalled()
+        self._conceded = 0
         if self._join is not None:
             self._place()
         else:
             self._notices.append(Gap(self._feed.room, self._feed.epoch, 0, 0, reason))
             self.after = 0
-            self._conceded = 0
             self._fresh_to = self._feed.routed  # it forgets what it had
 
     def _stop_reading(self) -> None:
@@ -268,7 +269,7 @@ class Cursor(Generic[M]):
         self._step = min(2 * self._step, 1 + PAGE_BYTES // PULL_BYTES)
 
         after = self.after
-        epoch = feed.epoch
+        epoch, routed = feed.position
         page: HistoryPage | None = None
 
         async def read() -> None:
@@ -282,13 +283,14 @@ class Cursor(Generic[M]):
             if page is not None and feed.epoch != epoch:
                 self.start()  # it may be older than what is known by now
             elif page is not None:
-                self._arrived(page)
+                self._arrived(page, routed)
             elif isinstance(error, Exception):
                 self._failed(error)
 
         job = self._reading = feed.runtime.run(read(), name="history", on_done=done)
 
-    def _arrived(self, page: HistoryPage) -> None:
+    def _arrived(self, page: HistoryPage, known: int) -> None:
+        """Go on with a page that was asked for when ``known`` was the newest offset of the room."""
         feed = self._feed
         if page.top.epoch != feed.epoch and not feed.adopt(page.top.epoch):
             feed.renew(page.top, ended=page.ended)
@@ -301,12 +303,15 @@ class Cursor(Generic[M]):
         if lost > max(self.after, self._conceded) and not self._skip_to(lost):
             return
         self._hold(page.publications, _count_up_to(feed.routed, page.publications))
-        if not self._pulls and self.after < feed.routed:
-            if not feed.compact:
-                self._failed(LookupError(f"messages after {self.after} are kept, but not found"))
+        if not self._pulls:  # what was routed while it was read may not be in it
+            found_to = page.top.offset if feed.compact else self.after
+            if found_to < known:
+                text = f"messages of {feed.room} after {self.after} are kept, but not found"
+                self._failed(HistoryIncomplete(text))
                 return
             self.answer()
-            self.after = feed.routed  # newer values have replaced all that was in between
+            if feed.compact:  # newer values have replaced all that was in between
+                self.after = max(self.after, min(found_to, feed.routed))
         self._failures = 0
         self.answer()
         if page.ended and page.top.offset == feed.routed:

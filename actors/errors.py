@@ -9,6 +9,7 @@ Errors of the actor machine, named by what they mean.
     ├── MessageTooLarge    larger than the mailbox can ever hold
     ├── ActorStopped       the asked actor stopped, or dropped the question, before it answered
     ├── RoomFull           the room has as many members as it may
+    ├── HistoryIncomplete  the store of a room lacks what it says it keeps
     ├── WrongLoop          called from an event loop other than the actor's own
     └── TransportClosed    the socket below can carry nothing any more
 """
@@ -16,6 +17,7 @@ Errors of the actor machine, named by what they mean.
 __all__ = [
     "ActorError",
     "ActorStopped",
+    "HistoryIncomplete",
     "MailboxClosed",
     "MailboxFull",
     "MessageTooLarge",
@@ -47,6 +49,10 @@ class ActorStopped(ActorError):
 
 class RoomFull(ActorError):
     """The room has as many members as it may have."""
+
+
+class HistoryIncomplete(ActorError):
+    """The store of a room lacks messages that it says it keeps."""
 
 
 class WrongLoop(ActorError):

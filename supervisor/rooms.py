@@ -16,7 +16,7 @@ from typing import Any
 from actors.actor import Actor
 from actors.cell import Cell
 from actors.connection import ConnectionActor
-from actors.errors import ActorStopped, MailboxClosed, RoomFull
+from actors.errors import ActorStopped, HistoryIncomplete, MailboxClosed, RoomFull
 from actors.exits import CloseCode, Ending, ExitReason
 from actors.feed import Feed
 from actors.interfaces import FaultReporter
@@ -204,7 +204,7 @@ class Rooms:
                 if subscribed:
                     self._subscriptions.remove(connection, name)
                 raise JoinRefused(CloseCode.ROOM_LIMIT, str(error)) from error
-            if isinstance(error, StoreUnavailable):
+            if isinstance(error, StoreUnavailable | HistoryIncomplete):
                 raise JoinRefused(CloseCode.ROOM_FAILED, f"room {name} cannot be read") from error
             raise
 

@@ -77,10 +77,12 @@ class Keeper:
     Attributes:
         history: The store.
         retention: What it keeps.
+        older: Seconds that it takes everything to be older than it is.
         before: Seconds that pass before a read looks.
         after: Seconds that pass between the look and the answer.
         failing: Whether reads fail.
-        gate: What reads wait for; None: nothing.
+        gate: What reads wait for, before they look; None: nothing.
+        late: What reads wait for, after they have looked; None: nothing.
         reads: Offset, limit and size of every read so far.
         kept: All that was ever appended, by epoch and offset.
     """
@@ -91,13 +93,16 @@ class Keeper:
         records: int | None = None,
         compact: bool = False,
         size: int | None = None,
+        age: float | None = None,
         clock: Callable[[], float] = lambda: 1e9,
     ) -> None:
-        self.history = MemoryHistory(clock=clock)
-        self.retention = Retention(records=records, size=size, age=None, compact=compact)
+        self.older = 0.0
+        self.history = MemoryHistory(clock=lambda: clock() + self.older)
+        self.retention = Retention(records=records, size=size, age=age, compact=compact)
         self.before = self.after = 0.0
         self.failing = False
         self.gate: asyncio.Event | None = None
+        self.late: asyncio.Event | None = None
         self.looks = 0
         self.reads: list[tuple[int, int, int]] = []
         self.kept: dict[str, dict[int, Publication]] = {}
@@ -151,6 +156,8 @@ class Keeper:
         self.reads.append((after, limit, size))
         await self._hold_up(self.before)
         page = await self._room.read(after, limit=limit, size=size)
+        if self.late is not None:
+            await self.late.wait()
         await self._hold_up(self.after)
         return page
 

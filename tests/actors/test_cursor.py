@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from actors.connection import PULLS_AT_ONCE, ConnectionActor
 from actors.cursor import PAGE_BYTES, PAGE_MESSAGES, PULL_BYTES, PULL_MESSAGES, READ_ATTEMPTS
+from actors.errors import HistoryIncomplete
 from actors.exits import CloseCode, Ending, ExitReason
 from actors.messages import Chunk, Frame, Join
 from actors.overflow import DropReason
 from actors.publications import Publication
+from actors.replay import JoinReply
 from actors.runtime import Runtime
 from actors.testing import FakeTransport, settle
 from tests.actors.recording import chunk, connect
-from tests.feeds import WORDS, Keeper, Kept, Viewer, Words
+from tests.feeds import ROOM, WORDS, Keeper, Kept, Viewer, Words
 
 
 class Recorder(FakeTransport):
@@ -367,7 +371,7 @@ async def test_messages_that_a_store_should_have_and_does_not_are_a_fault(
     await asyncio.sleep(100)
 
     assert transport.closed is not None
-    assert {type(error) for _, error in room.log.faults} == {LookupError}
+    assert {type(error) for _, error in room.log.faults} == {HistoryIncomplete}
     await room.leave(connection)
 
 
@@ -389,3 +393,84 @@ async def test_a_member_that_closes_while_it_reads_gets_no_page(runtime: Runtime
     assert (await joining).joined
     assert connection.statistics().dropped.get(DropReason.TRIMMED) is None
     assert isinstance(connection, ConnectionActor)
+
+
+# Pages that are older than what the room knows by now.
+
+
+async def join_beside(room: Kept, member: Viewer, *data: object, **where: object) -> JoinReply:
+    """Join with a page that is read before ``data`` is published, and comes after that."""
+    room.keeper.late = asyncio.Event()
+    joining = asyncio.create_task(room.join(member, **where))
+    await settle()
+    await room.publish(*data, **({"key": "b"} if room.feed.compact else {}))
+    room.keeper.late.set()
+    room.keeper.late = None
+    return await joining
+
+
+@pytest.mark.parametrize("compact", [False, True], ids=["log", "status"])
+async def test_what_is_routed_while_an_empty_page_is_read_comes(
+    runtime: Runtime, compact: bool
+) -> None:
+    """All that the room kept was too old; the page says nothing of what came since."""
+    room = Kept(runtime, Keeper(age=10, compact=compact), compact=compact)
+    await room.join(Viewer("who keeps the room awake"), live=True)
+    await room.publish("old", **({"key": "a"} if compact else {}))
+    room.keeper.older = 20
+    member = Viewer()
+
+    reply = await join_beside(room, member, "new", live=False)
+    await settle()
+
+    assert reply.joined
+    assert [str(word).split("=")[-1] for word in member.payloads[1:]] == ["new"]
+    assert room.log.faults == []
+
+
+async def test_a_member_that_is_behind_goes_on_after_an_empty_page(runtime: Runtime) -> None:
+    """It is told what is missing, and gets what was routed meanwhile, at once."""
+    room, member = Kept(runtime, Keeper(age=10)), Viewer()
+    await room.join(member)
+    await room.keeper.append("unheard")
+    unannounced = await room.keeper.append("announced")
+    room.keeper.older = 20
+    room.keeper.late = late = asyncio.Event()
+
+    await room.route(unannounced)
+    await settle()
+    await room.publish("new")
+    late.set()
+    room.keeper.late = None
+    await settle()
+
+    epoch = room.feed.epoch
+    assert member.payloads[1:] == [f"gap {epoch}:1-2 trimmed", f"{epoch}:3 =new"]
+    assert room.log.faults == []
+
+
+async def test_a_join_that_begins_anew_hears_of_what_the_new_sequence_lost(
+    runtime: Runtime,
+) -> None:
+    """Its place was trimmed; while that is looked up another sequence begins, and is trimmed, too."""
+    room, member = await kept(runtime, 50, keeper=Keeper(records=5)), Viewer()
+    await room.join(Viewer("who keeps the room awake"), live=True)
+    place = room.feed.position._replace(offset=4)
+    room.keeper.late = first = asyncio.Event()
+    joining = asyncio.create_task(room.join(member, since=place))
+    await settle()
+    room.keeper.late = second = asyncio.Event()
+    first.set()
+    await settle()
+    assert len(room.keeper.reads) == 2
+
+    await room.keeper.history.remove(ROOM)
+    for number in range(12):
+        await room.publish(number)
+    second.set()
+    room.keeper.late = None
+    reply = await joining
+    await settle()
+
+    assert (reply.begins, reply.recovered) == (7, False)
+    assert [str(word).split("=")[-1] for word in member.payloads[1:]] == ["7", "8", "9", "10", "11"]

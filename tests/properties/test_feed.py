@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from actors.actor import Actor
 from actors.cell import Cell
 from actors.connection import ConnectionActor, ConnectionState
+from actors.errors import HistoryIncomplete
 from actors.exits import Ending, ExitReason
 from actors.feed import Feed
 from actors.interfaces import Member
@@ -89,15 +90,22 @@ class FeedMachine(RuleBasedStateMachine):
     @initialize(
         data=st.data(),
         records=st.sampled_from([None, 2, 6]),
+        age=st.sampled_from([None, 60.0]),
         space=st.integers(1, 4),
         earlier=st.integers(0, 8),
         joined=st.integers(0, SOCKETS),
     )
     def start(
-        self, data: st.DataObject, records: int | None, space: int, earlier: int, joined: int
+        self,
+        data: st.DataObject,
+        records: int | None,
+        age: float | None,
+        space: int,
+        earlier: int,
+        joined: int,
     ) -> None:
         overflow = data.draw(st.sampled_from(self.overflows))
-        self.keeper = Keeper(records=records, compact=self.compact)
+        self.keeper = Keeper(records=records, age=age, compact=self.compact)
         self.clients = [Client(self.keeper, compact=self.compact) for _ in range(SOCKETS)]
         self.membership: Membership[Member] = Membership()
         self.log.on_joined = self.maybe_crash
@@ -322,6 +330,10 @@ class FeedMachine(RuleBasedStateMachine):
     def be_slow(self, before: float, after: float) -> None:
         self.keeper.before, self.keeper.after = before, after
 
+    @rule(seconds=st.sampled_from([30.0, 100.0]))
+    def grow_old(self, seconds: float) -> None:
+        self.keeper.older += seconds
+
     @rule(failing=st.booleans())
     def fail_to_read(self, failing: bool) -> None:
         if failing and not self.feed.opened:
@@ -400,6 +412,11 @@ class FeedMachine(RuleBasedStateMachine):
                 assert not state.lost <= asked.since.offset <= reply.position.offset
         if asked.live:
             assert reply.begins == reply.position.offset
+
+    @invariant()
+    def the_store_is_believed(self) -> None:
+        faults = [type(error) for _, error in self.log.faults]
+        assert HistoryIncomplete not in faults
 
     @invariant()
     def stalled_sockets_keep_no_pages(self) -> None:
