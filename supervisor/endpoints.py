@@ -27,6 +27,7 @@ class Endpoints:
         self._settings = settings
         self._open: dict[Connection, None] = {}
         self._stopping = False
+        self._change: asyncio.Future[None] | None = None  # of who waits for them to end
 
     def __len__(self) -> int:
         return len(self._open)
@@ -46,6 +47,8 @@ class Endpoints:
             cancellation is taken back then.
         """
         self._open.pop(connection, None)
+        if self._change is not None and not self._change.done():
+            self._change.set_result(None)
         if connection.grace is not None:
             connection.grace.cancel()
         task, connection.endpoint = connection.endpoint, None
@@ -69,16 +72,40 @@ class Endpoints:
         for connection in list(self._open):
             self._cancel_in(connection, self._settings.shutdown_grace)
 
+    async def finish(self, timeout: float, last: float) -> None:
+        """
+        Return when all have ended but the caller's own; cancel those that have not.
+
+        Args:
+            timeout: Seconds that they may take, unless their grace ends before.
+            last: Seconds that those may take that are cancelled now.
+        """
+        await self._others_ended(timeout)
+        for connection in self._others():
+            _cancel(connection, connection.endpoint)
+        await self._others_ended(last)
+
+    def _others(self) -> list[Connection]:
+        here = asyncio.current_task()
+        return [connection for connection in self._open if connection.endpoint is not here]
+
+    async def _others_ended(self, timeout: float) -> None:
+        deadline = self._runtime.clock() + timeout
+        while self._others() and (left := deadline - self._runtime.clock()) > 0:
+            self._change = self._runtime.loop.create_future()
+            await asyncio.wait([self._change], timeout=left)
+
     def _cancel_in(self, connection: Connection, grace: float) -> None:
         task = connection.endpoint
         if task is None:
             return
-
-        def cancel() -> None:
-            if connection.endpoint is task and not task.done():
-                connection.cancelled = True
-                task.cancel()
-
         if connection.grace is not None:
             connection.grace.cancel()
-        connection.grace = self._runtime.call_later(grace, cancel)
+        connection.grace = self._runtime.call_later(grace, lambda: _cancel(connection, task))
+
+
+def _cancel(connection: Connection, task: asyncio.Task[Any] | None) -> None:
+    """Cancel the endpoint of ``connection``, unless it is another one, or none, by now."""
+    if task is not None and connection.endpoint is task and not task.done():
+        connection.cancelled = True
+        task.cancel()

@@ -51,7 +51,7 @@ from supervisor.telemetry.logging import event_logger
 from supervisor.telemetry.quiet import Quiet
 from supervisor.transports.inbound import Inbound
 
-__all__ = ["Node"]
+__all__ = ["Node", "shutting_down"]
 
 LAST_LEAVES = 1.0
 """Seconds that rooms have, when all connections have ended, to come to the leaves of those."""
@@ -60,6 +60,11 @@ _FOR_EACH_MESSAGE = frozenset(
     {"publication.encode", "history.read", "inbox.frame", "hook on_offline"}
 )
 """What may fail for each message, and is logged as refusals are."""
+
+
+def shutting_down() -> ConnectionRefused:
+    """Return the refusal of a connection that comes too late."""
+    return ConnectionRefused(CloseCode.SHUTDOWN, "the server shuts down", 503)
 
 
 class Node:
@@ -178,7 +183,7 @@ class Node:
             ConnectionRefused: If it drains.
         """
         if self.draining:
-            raise ConnectionRefused(CloseCode.SHUTDOWN, "the server shuts down", 503)
+            raise shutting_down()
 
     def refused(self, refusal: ConnectionRefused, user: Hashable | None) -> None:
         """Count a refusal; log the first of its kind, and then one a while with the count."""
@@ -379,16 +384,22 @@ class Node:
             await asyncio.wait([self._all_closed], timeout=timeout)
 
     async def aclose(self, timeout: float) -> None:
-        """Drain, let rooms and hooks come to their ends, then stop what is left of actors and jobs."""
+        """
+        Drain, let rooms, hooks and endpoints come to their ends, then stop what is left.
+
+        Endpoints, too: the timers that limit them end with the runtime.
+        """
         self._forget_signals()
         deadline = self.runtime.clock() + timeout
+        self.endpoints.server_stops()
         await self.drain(timeout)
         await self.rooms.ended(min(LAST_LEAVES, max(0.0, deadline - self.runtime.clock())))
         self.rooms.clear()
         await self.inboxes.aclose(max(0.0, deadline - self.runtime.clock()))
         await self._hooks.finish(max(0.0, deadline - self.runtime.clock()))
-        left = max(0.0, deadline - self.runtime.clock())
-        await self.runtime.aclose(max(left, min(timeout, LAST_LEAVES)))
+        last = min(timeout, LAST_LEAVES)
+        await self.endpoints.finish(max(0.0, deadline - self.runtime.clock()), last)
+        await self.runtime.aclose(max(last, deadline - self.runtime.clock()))
 
     # What connection actors tell; see actors.interfaces.ConnectionListener.
 

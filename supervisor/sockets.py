@@ -27,8 +27,8 @@ from actors.messages import Chunk, Frame
 from actors.overflow import Offer
 from actors.receipts import FlushLatch
 from supervisor.connection import Connection
-from supervisor.errors import ConnectionRefused, SessionEnded, UnsupportedSocket
-from supervisor.node import Node
+from supervisor.errors import ConnectionRefused, Drained, SessionEnded, UnsupportedSocket
+from supervisor.node import Node, shutting_down
 from supervisor.transports.asgi import AsgiTransport
 from supervisor.transports.close_reason import fit_reason
 from supervisor.transports.inbound import Inbound
@@ -45,6 +45,7 @@ __all__ = [
     "endpoint_task",
     "is_websocket",
     "leave_endpoint",
+    "node_for",
     "refuse",
     "send",
     "was_adopted",
@@ -87,6 +88,21 @@ def end_quietly(websocket: Any) -> None:
 
 async def _say_nothing(_: object, __: Exception) -> None:
     """Answer an ended session: there is nobody to answer."""
+
+
+async def node_for(websocket: Any, open_node: Callable[[], Node]) -> Node:
+    """
+    Return the node that takes a connection on the running loop.
+
+    Raises:
+        ConnectionRefused: If the supervisor has stopped; the client was told.
+    """
+    try:
+        return open_node()
+    except Drained:
+        refusal = shutting_down()
+        await refuse(websocket, refusal)
+        raise refusal from None
 
 
 async def refuse(websocket: Any, refusal: ConnectionRefused) -> None:

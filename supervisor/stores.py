@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from supervisor.errors import StoreUnavailable
+from supervisor.errors import NotRunning, StoreUnavailable
 from supervisor.history.base import History
 from supervisor.history.memory import MemoryHistory
 from supervisor.inbox.base import Inbox
@@ -21,14 +22,19 @@ class Stores:
     """
     Made with the supervisor, opened with its first use, closed with it.
 
+    Args:
+        settings: Name them.
+        check_running: Raises where nobody would close them any more.
+
     Attributes:
         history: Keeps the messages of rooms.
         inbox: Keeps the important messages of users.
         opened: Whether they are open.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, check_running: Callable[[], None]) -> None:
         self._log = event_logger()
+        self._check_running = check_running
         self.history = self._history(settings)
         self.inbox = self._inbox(settings)
         self.opened = False
@@ -39,14 +45,27 @@ class Stores:
 
         Raises:
             StoreUnavailable: If one cannot be used; the text says why, and what would help.
+            NotRunning: If the supervisor does not run, or was stopped meanwhile.
         """
-        if not self.opened:
-            for name, store in (("history", self.history), ("inbox", self.inbox)):
-                try:
-                    await store.open()
-                except StoreUnavailable as error:
-                    raise StoreUnavailable(f"setting {name}: {error}") from error
-            self.opened = True
+        for name, store in (("history", self.history), ("inbox", self.inbox)):
+            if self.opened:
+                return
+            self._check_running()
+            try:
+                await store.open()
+            except StoreUnavailable as error:
+                raise StoreUnavailable(f"setting {name}: {error}") from error
+            if not self.opened:
+                await self._close_if_stopped(store)
+        self.opened = True
+
+    async def _close_if_stopped(self, store: History | Inbox) -> None:
+        """Close what was opened while the supervisor was stopped: it has closed its stores by then."""
+        try:
+            self._check_running()
+        except NotRunning:
+            await store.aclose()
+            raise
 
     async def aclose(self) -> None:
         """Write what waits, and close. Idempotent."""

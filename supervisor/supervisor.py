@@ -103,7 +103,7 @@ class Supervisor:
         self.state = SupervisorState.NEW
         self.formats = Formats()
         self.json = self.formats.json
-        self._stores = Stores(self.settings)
+        self._stores = Stores(self.settings, lambda: check_running(self.state))
         broker = MemoryBroker()
         letters = Letters(self.formats)
         policies = RoomPolicies(self.settings.rooms)
@@ -632,9 +632,7 @@ class Supervisor:
             StoreUnavailable: If it cannot be used.
             NotStarted, Drained: If the supervisor does not run, so that nobody would close it.
         """
-        if not self._stores.opened:
-            check_running(self.state)
-            await self._stores.open()
+        await self._stores.open()
 
     def statistics(self) -> Statistics:
         """Return a snapshot; from any thread."""
@@ -645,11 +643,17 @@ class Supervisor:
         return self._nodes.find(target)
 
     def open_node(self) -> Node:
-        """Return the node of the running loop, made on first use; the first one starts all."""
+        """
+        Return the node of the running loop, made on first use; the first one starts all.
+
+        Raises:
+            Drained: If there is none, and nobody would close it any more.
+        """
         node = self._nodes.here()
         if node is None:
             if self.state is SupervisorState.NEW:
                 self.start()
+            check_running(self.state)
             node = self._nodes.open(
                 draining=lambda: self.state is not SupervisorState.RUNNING,
             )

@@ -196,7 +196,7 @@ class _Face:
         if sockets.is_websocket(websocket):
             sockets.end_quietly(websocket)
         supervisor = self.supervisor
-        node = supervisor.open_node()
+        node = await sockets.node_for(websocket, supervisor.open_node)
         try:
             self._check_origin(websocket)
             rooms = [] if room is None else [room]

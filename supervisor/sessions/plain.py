@@ -132,7 +132,8 @@ class Session:
                 f"a session needs a Starlette or FastAPI WebSocket, not {type(websocket).__name__}"
             )
         sockets.end_quietly(websocket)
-        self._entered_node = node = self._supervisor.open_node()
+        node = await sockets.node_for(websocket, self._supervisor.open_node)
+        self._entered_node = node
         try:
             self._check_origin(node)
             check_names(self._wanted)

@@ -88,7 +88,8 @@ def use(path: Path) -> None:
     """Have a server use the file, and end in good order."""
 
     async def use() -> None:
-        stores = Stores(Settings(history=f"sqlite:///{path}", inbox=f"sqlite:///{path}"))
+        settings = Settings(history=f"sqlite:///{path}", inbox=f"sqlite:///{path}")
+        stores = Stores(settings, lambda: None)
         await stores.open()
         await stores.aclose()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,9 @@ from supervisor import (
     Drained,
     Ending,
     NotStarted,
+    Session,
     Settings,
+    StoreUnavailable,
     Supervisor,
     SupervisorState,
 )
@@ -252,6 +255,92 @@ async def test_aclose_is_idempotent(supervise: Supervise, peer: NewPeer) -> None
 
     assert supervisor.state is SupervisorState.STOPPED
     assert supervisor.nodes == []
+
+
+@pytest.mark.parametrize(("timeout", "takes"), [(None, 2.0), (5.0, 2.0), (0.5, 0.5), (0.0, 0.0)])
+@pytest.mark.parametrize("gone", [False, True], ids=["connected", "gone"])
+async def test_aclose_ends_endpoints_that_do_not_end(
+    supervise: Supervise, peer: NewPeer, timeout: float | None, takes: float, gone: bool
+) -> None:
+    """After shutdown_grace, or when it has no more time: nobody would cancel them afterwards."""
+    supervisor = supervise(shutdown_grace=2.0, disconnect_grace=50.0)
+    client, loop = peer(), asyncio.get_running_loop()
+    await enter(supervisor, client, for_ever)
+    if gone:
+        client.vanish()
+        await settle()
+    before = loop.time()
+
+    await supervisor.aclose(timeout)
+
+    assert loop.time() - before == pytest.approx(takes, abs=0.2)
+    await settle()
+    assert not client.running
+    assert isinstance(await client.end(), WebSocketDisconnect)
+
+
+async def test_aclose_does_not_wait_for_endpoints_that_will_not_end(
+    supervise: Supervise, peer: NewPeer
+) -> None:
+    """For those that swallow their cancellation no longer than a second; nor for its own caller."""
+    supervisor = supervise(shutdown_grace=2.0)
+    stubborn, closer, loop = peer(), peer(), asyncio.get_running_loop()
+    free = asyncio.Event()
+    took: list[float] = []
+
+    async def go_on(_: Session) -> None:
+        try:
+            await asyncio.sleep(1000)
+        except asyncio.CancelledError:
+            await free.wait()
+
+    async def close(_: Session) -> None:
+        before = loop.time()
+        await supervisor.aclose(1.0)
+        took.append(loop.time() - before)
+
+    await enter(supervisor, stubborn, go_on)
+    await enter(supervisor, closer, close)
+    await asyncio.sleep(10)
+
+    assert took == [pytest.approx(2.0, abs=0.2)]
+    assert await closer.end() is None
+    free.set()
+    assert isinstance(await stubborn.end(), WebSocketDisconnect | None)
+
+
+async def test_who_comes_after_the_end_is_refused_and_leaves_nothing(
+    supervise: Supervise, peer: NewPeer
+) -> None:
+    """No node is made for a connection that is refused: nobody would close it."""
+    supervisor = supervise()
+    await supervisor.aclose()
+    late = peer().open(bare_app(endpoint(supervisor)))
+
+    error = await late.end()
+
+    assert isinstance(error, ConnectionRefused)
+    assert (error.code, late.status) == (3001, 503)
+    assert supervisor.nodes == []
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("milliseconds", range(8))
+async def test_stores_that_are_opened_while_all_is_closed_do_not_stay_open(
+    supervise: Supervise, tmp_path: Path, milliseconds: int
+) -> None:
+    """Without a lifespan the first use opens them, which takes a moment: see what is left of it."""
+    store = f"sqlite:///{tmp_path}/feeds.db"
+    supervisor, other = (supervise(history=store, inbox=store) for _ in range(2))
+
+    async def close() -> None:
+        await asyncio.sleep(milliseconds / 1000)
+        await supervisor.aclose()
+
+    used, _ = await asyncio.gather(supervisor.pending("ann"), close(), return_exceptions=True)
+
+    assert used == [] or isinstance(used, Drained | StoreUnavailable)
+    assert await other.pending("ann") == []  # the file is free
 
 
 # Looking.
