@@ -53,8 +53,8 @@ from supervisor.transports.inbound import Inbound
 
 __all__ = ["Node", "shutting_down"]
 
-LAST_LEAVES = 1.0
-"""Seconds that rooms have, when all connections have ended, to come to the leaves of those."""
+LAST_MOMENT = 1.0
+"""Seconds that rooms have for the leaves of connections that have ended, and what is cancelled to end."""
 
 _FOR_EACH_MESSAGE = frozenset(
     {"publication.encode", "history.read", "inbox.frame", "hook on_offline"}
@@ -393,11 +393,11 @@ class Node:
         deadline = self.runtime.clock() + timeout
         self.endpoints.server_stops()
         await self.drain(timeout)
-        await self.rooms.ended(min(LAST_LEAVES, max(0.0, deadline - self.runtime.clock())))
+        await self.rooms.ended(min(LAST_MOMENT, max(0.0, deadline - self.runtime.clock())))
         self.rooms.clear()
         await self.inboxes.aclose(max(0.0, deadline - self.runtime.clock()))
         await self._hooks.finish(max(0.0, deadline - self.runtime.clock()))
-        last = min(timeout, LAST_LEAVES)
+        last = min(timeout, LAST_MOMENT)
         await self.endpoints.finish(max(0.0, deadline - self.runtime.clock()), last)
         await self.runtime.aclose(max(last, deadline - self.runtime.clock()))
 

@@ -164,7 +164,15 @@ class Supervisor:
         await self._nodes.drain(seconds)
 
     async def aclose(self, timeout: float | None = None) -> None:
-        """Drain, and stop every actor and job. Idempotent; :meth:`start` begins anew."""
+        """
+        Drain, and stop every actor and job. Idempotent; :meth:`start` begins anew.
+
+        Endpoints that do not end are cancelled: after ``shutdown_grace``, or when the time is over.
+
+        Args:
+            timeout: Longest wait, in seconds; ``drain_timeout`` by default. What resists being
+                cancelled may take 2 seconds more.
+        """
         if self.state is SupervisorState.RUNNING:
             self.state = SupervisorState.DRAINING
         seconds = self.settings.drain_timeout if timeout is None else timeout
