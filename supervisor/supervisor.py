@@ -171,7 +171,7 @@ class Supervisor:
 
         Args:
             timeout: Longest wait, in seconds; ``drain_timeout`` by default. What resists being
-                cancelled may take 2 seconds more.
+                cancelled may take some seconds more.
         """
         if self.state is SupervisorState.RUNNING:
             self.state = SupervisorState.DRAINING
