@@ -318,8 +318,8 @@ class Reader:
         assert epoch, self.got
         assert self.epoch in {epoch, ""}, self.got
         self.epoch = epoch
-        if self._compact:
-            assert last >= first == self.offset + 1, self.got
+        if self._compact:  # it is not told of removals of keys that it never had
+            assert last >= first > self.offset, self.got
             self.begins, self.values = self.offset, {}  # it may know keys that are no more
         else:
             assert last >= first == self.offset + 1, self.got
